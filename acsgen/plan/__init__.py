@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Int8 graph to plan: what is skipped, in which layout, by which kernel, and where in memory."""
+
+from acsgen.plan.build import plan
+from acsgen.plan.plan import Buffer, GateSlot, Plan, Step
+
+__all__ = ["Buffer", "GateSlot", "Plan", "Step", "plan"]

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graph to Plan: one pass over the scheduled operators that turns each into the call of a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
+
+from acsgen.errors import AcsgenError
+from acsgen.graph import (
+    Add,
+    ApplyMask,
+    AvgPool,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    Gate,
+    Graph,
+    MaxPool,
+    Op,
+    Relu,
+    Shuffle,
+)
+from acsgen.plan import arena
+from acsgen.plan.layout import layouts_of, listed_tensors, read_layout, schedule
+from acsgen.plan.masks import Mask, masks_of
+from acsgen.plan.plan import Buffer, GateSlot, Plan, Step
+
+#: A list of groups is made of bytes.
+MAX_GROUPS = 256
+
+#: Instructions on a Cortex-M4 with CMSIS-NN, for choosing between packing weights and reading zeros:
+#: for one packed byte of weights, and for one multiply-accumulate.
+PACKED_BYTE_COST = 1.5
+MAC_COST = 2.2
+
+
+def plan(graph: Graph) -> Plan:
+    """Plans an int8 graph: order, skipping, layouts, kernels and memory."""
+    for gate in graph.gates:
+        if graph.shape(gate.output)[0] > MAX_GROUPS:
+            raise AcsgenError(f"Gate '{gate.name}': {graph.shape(gate.output)[0]} groups, at most {MAX_GROUPS} work")
+    masks = masks_of(graph)
+    ops = schedule(graph, masks)
+    layouts = layouts_of(graph, ops, masks)
+    draft = _Draft(graph, masks, layouts, listed_tensors(graph, ops, masks, layouts))
+    for op in ops:
+        _PLANNERS[type(op)](draft, op)
+    result = draft.read(graph.output, 1)
+    if draft.root(result) == graph.input:
+        raise AcsgenError(f"graph '{graph.name}' computes nothing")
+    return draft.finish(result)
+
+
+@dataclass
+class _Draft:
+    """A plan in the making: buffers without places, and which of them share memory."""
+
+    graph: Graph
+    masks: Mapping[str, Mask]
+    layouts: Mapping[str, int]
+    listed: set[str]
+    steps: list[Step] = field(default_factory=list)
+    buffers: dict[str, Buffer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.define(self.graph.input, self.graph.input, 1)
+
+    def define(self, name: str, tensor: str, groups: int, shares: str | None = None) -> str:
+        """A new buffer, written by the step that comes next."""
+        shape = self.graph.shape(tensor)
+        mask = self.masks.get(tensor) if tensor in self.listed and name == tensor else None
+        at = len(self.steps)
+        self.buffers[name] = Buffer(name, tensor, shape, groups, mask, prod(shape), None, at, at, shares)
+        return name
+
+    def write(self, op: Op, kernel: str, *inputs: str, shares: str | None = None, **details: object) -> None:
+        """Appends the call that computes `op` into the buffer of its output."""
+        self.define(op.output, op.output, self.layouts[op.output], shares)
+        macs = op.macs(*self.graph.input_shapes(op))
+        self.steps.append(Step(kernel, op, inputs, op.output, macs=macs, **details))  # type: ignore[arg-type]
+
+    def active(self, tensor: str) -> str | None:
+        """The gate by whose list `tensor` is written."""
+        return self.masks[tensor].gate if tensor in self.listed else None
+
+    def read(self, tensor: str, groups: int) -> str:
+        """A buffer that holds `tensor` in the wanted layout; converts if there is none yet."""
+        written = self.layouts[tensor]
+        if groups == written or (prod(self.graph.shape(tensor)[:-1]) == 1 and tensor not in self.listed):
+            return tensor
+        nhwc = tensor
+        if written > 1:
+            nhwc = self._convert("ungroup", tensor, tensor, 1)
+        return nhwc if groups == 1 else self._convert("group", nhwc, tensor, groups)
+
+    def _convert(self, kernel: str, source: str, tensor: str, groups: int) -> str:
+        name = f"{tensor}@{groups}"
+        if name not in self.buffers:
+            producer = self.graph.producer(tensor)
+            op = replace(producer, inputs=(source,), output=name) if producer else Flatten(name, (source,), name)
+            self.define(name, tensor, groups)
+            why = "A reader of this tensor wants another layout."
+            self.steps.append(Step(kernel, op, (source,), name, active=self.active(tensor), why=why))
+        return name
+
+    def root(self, name: str) -> str:
+        while (owner := self.buffers[name].shares) is not None:
+            name = owner
+        return name
+
+    def finish(self, result: str) -> Plan:
+        """Gives every buffer its place."""
+        self._extend_lives(result)
+        gates = _gate_slots(self.graph)
+        head = -(-2 * sum(gate.groups for gate in gates) // arena.ALIGNMENT) * arena.ALIGNMENT
+        caller = {self.root(result), self.graph.input}
+        lives = [
+            arena.Life(name, buffer.bytes, buffer.first, buffer.last)
+            for name, buffer in self.buffers.items()
+            if self.root(name) == name and name not in caller and buffer.tensor not in self._mask_tensors
+        ]
+        scratches = [
+            arena.Life(f"scratch {i}", step.scratch_bytes, i, i)
+            for i, step in enumerate(self.steps)
+            if step.scratch_bytes
+        ]
+        offsets, size = arena.place([*lives, *scratches])
+        buffers = {
+            name: replace(buffer, offset=head + offsets[self.root(name)] if self.root(name) in offsets else None)
+            for name, buffer in self.buffers.items()
+        }
+        steps = tuple(
+            replace(step, scratch_offset=head + offsets.get(f"scratch {i}", 0)) for i, step in enumerate(self.steps)
+        )
+        bound = arena.lower_bound([*lives, *scratches])
+        return Plan(self.graph, steps, buffers, gates, head + size, head + bound)
+
+    @property
+    def _mask_tensors(self) -> set[str]:
+        return {gate.output for gate in self.graph.gates}
+
+    def _extend_lives(self, result: str) -> None:
+        """A buffer, and whatever shares its memory, lives until the last step that reads one of them."""
+        for i, step in enumerate(self.steps):
+            for name in (*step.inputs, step.output):
+                root = self.root(name)
+                self.buffers[root] = replace(self.buffers[root], last=i)
+        root = self.root(result)
+        self.buffers[root] = replace(self.buffers[root], last=len(self.steps) - 1)
+
+
+def _gate_slots(graph: Graph) -> tuple[GateSlot, ...]:
+    """All decisions lie side by side at the start of the arena, the lists of active groups behind."""
+    total = sum(graph.shape(gate.output)[0] for gate in graph.gates)
+    slots: list[GateSlot] = []
+    at = 0
+    for gate in graph.gates:
+        groups = graph.shape(gate.output)[0]
+        slots.append(GateSlot(gate.output, groups, at, total + at))
+        at += groups
+    return tuple(slots)
+
+
+# --- one planner for each operator -----------------------------------------------------------------
+
+
+def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
+    if isinstance(op, Dense):
+        source = draft.read(op.inputs[0], 1)
+        groups = 1
+        kernel, weights_per_input = (1, 1), op.weights.shape[0]
+    else:
+        groups = read_layout(op, draft.layouts[op.inputs[0]])
+        source = draft.read(op.inputs[0], groups)
+        kernel, weights_per_input = op.kernel, op.weights.shape[0] * prod(op.kernel)
+    shape = _image(draft.graph.shape(op.inputs[0]))
+    active = draft.active(op.output)
+    if groups == 1 or (isinstance(op, Conv2D) and op.groups > 1):
+        why = f"Only the groups that {active} opens." if active else "Every group."
+        scratch = _im2col_bytes(kernel, shape[2] // groups)
+        draft.write(op, "conv", source, active=active, scratch_bytes=scratch, why=why)
+        return
+    joined = draft.active(op.inputs[0])
+    pixels = prod(_image(draft.graph.shape(op.output))[:2])
+    limit = _pack_limit(groups, pixels) if joined else 0
+    scratch = prod(shape) + 4 + _im2col_bytes(kernel, shape[2])
+    if limit:
+        scratch += weights_per_input * shape[2] * limit // groups + 4
+    why = f"Packs what {joined} opens, up to {limit} of {groups} groups." if limit else "Reads all groups as NHWC."
+    draft.write(
+        op, "conv_join", source, active=active, joined=joined, pack_limit=limit, scratch_bytes=scratch, why=why
+    )
+
+
+def _pack_limit(groups: int, pixels: int) -> int:
+    """The most active groups with which packing the weights costs less than reading zeros.
+
+    Packing k groups copies k weights where reading the zeros of the others multiplies
+    (groups - k) * pixels times, for each output channel, tap, and channel of a group.
+    """
+    return max(
+        (k for k in range(groups) if PACKED_BYTE_COST * k < MAC_COST * pixels * (groups - k)),
+        default=0,
+    )
+
+
+def _im2col_bytes(kernel: tuple[int, int], channels: int) -> int:
+    """Upper bound over CMSIS-NN releases and cores: four columns of int8 in full registers, or two of int16."""
+    column = prod(kernel) * channels
+    return max(4 * (-(-column // 16) * 16), 4 * column) + 16
+
+
+def _depthwise(draft: _Draft, op: DepthwiseConv2D) -> None:
+    groups = draft.layouts[op.output]
+    source = draft.read(op.inputs[0], groups)
+    scratch = 4 * prod(op.kernel) * max(draft.graph.shape(op.output)[2] // groups, 124) + 16
+    draft.write(op, "depthwise", source, active=draft.active(op.output), scratch_bytes=scratch)
+
+
+def _pool(kernel: str) -> Callable[[_Draft, MaxPool | AvgPool], None]:
+    def planner(draft: _Draft, op: MaxPool | AvgPool) -> None:
+        groups = draft.layouts[op.output]
+        source = draft.read(op.inputs[0], groups)
+        scratch = 4 * (draft.graph.shape(op.output)[2] // groups) if kernel == "avg_pool" else 0
+        draft.write(op, kernel, source, active=draft.active(op.output), scratch_bytes=scratch)
+
+    return planner
+
+
+def _add(draft: _Draft, op: Add) -> None:
+    draft.write(op, "add", *(draft.read(name, 1) for name in op.inputs))
+
+
+def _relu(draft: _Draft, op: Relu) -> None:
+    draft.write(op, "clamp", draft.read(op.inputs[0], draft.layouts[op.output]))
+
+
+def _shuffle(draft: _Draft, op: Shuffle) -> None:
+    draft.write(op, "shuffle", draft.read(op.inputs[0], 1))
+
+
+def _flatten(draft: _Draft, op: Flatten) -> None:
+    """NHWC in memory order is flat already."""
+    source = draft.read(op.inputs[0], 1)
+    draft.define(op.output, op.output, 1, shares=source)
+
+
+def _gate(draft: _Draft, op: Gate) -> None:
+    draft.write(op, "gate", draft.read(op.inputs[0], 1))
+
+
+def _apply_mask(draft: _Draft, op: ApplyMask) -> None:
+    """In place where nobody else reads the unmasked tensor."""
+    source = draft.read(op.inputs[0], draft.layouts[op.output])
+    alone = len(draft.graph.consumers(op.inputs[0])) == 1 and op.inputs[0] != draft.graph.input
+    draft.write(
+        op,
+        "apply_mask",
+        source,
+        op.inputs[1],
+        shares=source if alone else None,
+        active=op.inputs[1],
+        fill=op.output not in draft.listed,
+    )
+
+
+_PLANNERS: dict[type[Op], Callable[[_Draft, Op], None]] = {
+    Conv2D: _conv,
+    Dense: _conv,
+    DepthwiseConv2D: _depthwise,
+    MaxPool: _pool("max_pool"),
+    AvgPool: _pool("avg_pool"),
+    Add: _add,
+    Relu: _relu,
+    Shuffle: _shuffle,
+    Flatten: _flatten,
+    Gate: _gate,
+    ApplyMask: _apply_mask,
+}  # type: ignore[dict-item]
+
+
+def _image(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """A vector is an image of one pixel."""
+    return (1, 1, shape[0]) if len(shape) == 1 else (shape[0], shape[1], shape[2])

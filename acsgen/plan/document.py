@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`plan.json`: the plan as a document, for people and for whoever checks a firmware against it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from acsgen.errors import AcsgenError
+from acsgen.plan.plan import Buffer, Plan, Step, count_macs
+
+VERSION = 1
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """The plan without the weights, ready for `json.dumps`."""
+    return {
+        "version": VERSION,
+        "name": plan.graph.name,
+        "macs": int(plan.macs()),
+        "arena_bytes": plan.arena_bytes,
+        "lower_bound_bytes": plan.lower_bound_bytes,
+        "gates": [
+            {"mask": g.mask, "groups": g.groups, "offset": g.offset, "list_offset": g.list_offset} for g in plan.gates
+        ],
+        "buffers": [_buffer(buffer) for buffer in plan.buffers.values()],
+        "steps": [_step(plan, index, step) for index, step in enumerate(plan.steps)],
+    }
+
+
+def _buffer(buffer: Buffer) -> dict[str, Any]:
+    return {
+        "name": buffer.name,
+        "tensor": buffer.tensor,
+        "shape": buffer.shape,
+        "groups": buffer.groups,
+        "bytes": buffer.bytes,
+        "offset": buffer.offset,
+        "first": buffer.first,
+        "last": buffer.last,
+        "shares": buffer.shares,
+    }
+
+
+def _step(plan: Plan, index: int, step: Step) -> dict[str, Any]:
+    written = plan.buffers[step.output]
+    return {
+        "index": index,
+        "kernel": step.kernel,
+        "op": step.op.name,
+        "inputs": step.inputs,
+        "output": step.output,
+        "tensor": written.tensor,
+        "shape": written.shape,
+        "groups": written.groups,
+        "unwritten_where_closed": written.mask.gate if written.mask else None,
+        "active": step.active,
+        "joined": step.joined,
+        "macs": step.macs,
+        "pack_limit": step.pack_limit,
+        "scratch_bytes": step.scratch_bytes,
+        "why": step.why,
+    }
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A tensor as firmware shows it after a step.
+
+    groups: of its layout. unwritten: the gate whose closed groups hold anything in mode SKIP, or None.
+    """
+
+    index: int
+    tensor: str
+    shape: tuple[int, ...]
+    groups: int
+    unwritten: str | None
+    is_mask: bool
+
+    def to_nhwc(self, raw: bytes) -> NDArray[np.int8]:
+        """The bytes of one observation in the golden model's layout."""
+        values = np.frombuffer(raw, np.int8)
+        if self.groups == 1:
+            return values.reshape(self.shape)
+        image = (1, 1, *self.shape) if len(self.shape) == 1 else self.shape
+        grouped = values.reshape(self.groups, image[0], image[1], image[2] // self.groups)
+        return grouped.transpose(1, 2, 0, 3).reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """What a `plan.json` says to whoever verifies a firmware."""
+
+    gates: tuple[tuple[str, int], ...]
+    observed: tuple[Observed, ...]
+    steps: tuple[tuple[int, str | None, str | None], ...]
+
+    def split_masks(self, masks: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+        """The masks of a run (..., all groups) by gate."""
+        result, at = {}, 0
+        for name, groups in self.gates:
+            result[name] = masks[..., at : at + groups]
+            at += groups
+        return result
+
+    def macs(self, masks: Mapping[str, ArrayLike] | None = None) -> NDArray[np.int64]:
+        """As `Plan.macs`."""
+        return count_macs(self.steps, masks)
+
+
+def read_plan(path: Path) -> PlanFile:
+    """Reads a `plan.json` that this version wrote."""
+    try:
+        document = json.loads(path.read_text())
+        if document["version"] != VERSION:
+            raise AcsgenError(f"{path}: plan of version {document['version']}, generate the project again")
+        gates = tuple((g["mask"], g["groups"]) for g in document["gates"])
+        masks = {name for name, _ in gates}
+        return PlanFile(
+            gates,
+            tuple(
+                Observed(
+                    s["index"], s["tensor"], tuple(s["shape"]), s["groups"], s["unwritten_where_closed"],
+                    s["tensor"] in masks,
+                )
+                for s in document["steps"]
+            ),
+            tuple((s["macs"], s["active"], s["joined"]) for s in document["steps"]),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AcsgenError(f"{path}: no plan of an acsgen project: generate the project again") from error

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of the operators, and the layout in which each writes its output.
+
+A layout is a number of groups: a tensor of C channels lies as [group][H][W][C / groups], 1 is NHWC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from acsgen.graph import ApplyMask, AvgPool, Conv2D, Dense, DepthwiseConv2D, Graph, MaxPool, Op, Relu
+from acsgen.plan.masks import Mask
+
+#: Operators that work on every group by itself and keep the layout.
+PER_GROUP = (ApplyMask, AvgPool, DepthwiseConv2D, MaxPool, Relu)
+
+
+def schedule(graph: Graph, masks: Mapping[str, Mask]) -> tuple[Op, ...]:
+    """The operators in the graph's order, but a gate before the operators that it lets skip."""
+    waiting = list(graph.ops)
+    ready = {graph.input}
+    ordered: list[Op] = []
+    while waiting:
+        for op in waiting:
+            mask = masks.get(op.output)
+            needs = {*op.inputs, mask.gate} if mask else set(op.inputs)
+            if needs <= ready:
+                break
+        else:
+            raise AssertionError("masks_of admits no mask whose gate depends on what it masks")
+        waiting.remove(op)
+        ordered.append(op)
+        ready.add(op.output)
+    return tuple(ordered)
+
+
+def layouts_of(graph: Graph, ops: tuple[Op, ...], masks: Mapping[str, Mask]) -> dict[str, int]:
+    """Groups of the layout that each tensor is written in."""
+    layouts = {graph.input: 1}
+    for op in ops:
+        layouts[op.output] = _written_layout(graph, op, masks, layouts)
+    return layouts
+
+
+def _written_layout(graph: Graph, op: Op, masks: Mapping[str, Mask], layouts: Mapping[str, int]) -> int:
+    if isinstance(op, Conv2D) and op.groups > 1:
+        wanted = 1 if op.output == graph.output else _wanted(graph, op.output, masks)
+        return wanted if wanted % op.groups == 0 else op.groups
+    if isinstance(op, ApplyMask):
+        groups = graph.shape(op.inputs[1])[0]
+        return layouts[op.inputs[0]] if layouts[op.inputs[0]] % groups == 0 else groups
+    if isinstance(op, PER_GROUP):
+        return layouts[op.inputs[0]]
+    if isinstance(op, Conv2D | Dense) and op.output != graph.output:
+        return _wanted(graph, op.output, masks)
+    return 1
+
+
+def _wanted(graph: Graph, tensor: str, masks: Mapping[str, Mask]) -> int:
+    """The layout that serves the readers of `tensor` best: a grouped convolution's, else its mask's."""
+    for reader in graph.consumers(tensor):
+        if isinstance(reader, Conv2D) and reader.groups > 1:
+            return reader.groups
+        if isinstance(reader, PER_GROUP) and reader.output != graph.output:
+            groups = _wanted(graph, reader.output, masks)
+            if groups > 1:
+                return groups
+    return masks[tensor].groups if tensor in masks else 1
+
+
+def read_layout(op: Op, written: int) -> int:
+    """The layout in which `op` wants its first input, which was written with `written` groups."""
+    if isinstance(op, Conv2D) and op.groups > 1:
+        return op.groups
+    if isinstance(op, Conv2D) or isinstance(op, PER_GROUP):
+        return written
+    return 1
+
+
+def listed_tensors(
+    graph: Graph, ops: tuple[Op, ...], masks: Mapping[str, Mask], layouts: Mapping[str, int]
+) -> set[str]:
+    """Tensors of which closed groups may stay unwritten: every reader of theirs goes by the list."""
+    listed: set[str] = set()
+    for op in reversed(ops):
+        tensor, mask = op.output, masks.get(op.output)
+        if mask is None or layouts[tensor] % mask.groups != 0:
+            continue
+        if all(_goes_by_list(reader, tensor, masks, layouts, listed) for reader in graph.consumers(tensor)):
+            listed.add(tensor)
+    return listed
+
+
+def _goes_by_list(
+    reader: Op, tensor: str, masks: Mapping[str, Mask], layouts: Mapping[str, int], listed: set[str]
+) -> bool:
+    if isinstance(reader, ApplyMask):
+        return True
+    if (isinstance(reader, Conv2D) and reader.groups > 1) or isinstance(reader, PER_GROUP):
+        own = masks.get(reader.output)
+        same_gate = own is not None and own.gate == masks[tensor].gate
+        return same_gate and reader.output in listed
+    return masks[tensor].closed == "zero"  # read by packing, or cleared on the way to NHWC

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The result of planning: steps, buffers, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from acsgen.graph import Graph, Op
+from acsgen.graph.ops import Shape
+from acsgen.plan.masks import Mask
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A tensor in memory, in one layout.
+
+    offset: bytes from the start of the arena; None: the caller's input or output, or a mask.
+    shares: the buffer whose memory this one is, computed in place or merely seen with another shape.
+    mask: present if closed groups may hold anything.
+    """
+
+    name: str
+    tensor: str
+    shape: Shape
+    groups: int
+    mask: Mask | None
+    bytes: int
+    offset: int | None
+    first: int
+    last: int
+    shares: str | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a kernel.
+
+    kernel: name of the C function without prefix and suffix. inputs, output: names of buffers.
+    active: gate whose list restricts the output groups; joined: gate whose list restricts the input
+    groups. fill: (apply_mask) closed groups must really be zero. macs: with all gates open.
+    """
+
+    kernel: str
+    op: Op
+    inputs: tuple[str, ...]
+    output: str
+    active: str | None = None
+    joined: str | None = None
+    fill: bool = False
+    pack_limit: int = 0
+    scratch_bytes: int = 0
+    scratch_offset: int = 0
+    macs: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class GateSlot:
+    """Where a gate's decision lies. offset: bytes from the start of the arena; list_offset likewise."""
+
+    mask: str
+    groups: int
+    offset: int
+    list_offset: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an int8 graph is executed."""
+
+    graph: Graph
+    steps: tuple[Step, ...]
+    buffers: Mapping[str, Buffer]
+    gates: tuple[GateSlot, ...]
+    arena_bytes: int
+    lower_bound_bytes: int
+
+    @property
+    def mask_bytes(self) -> int:
+        return sum(gate.groups for gate in self.gates)
+
+    def macs(self, masks: Mapping[str, ArrayLike] | None = None) -> NDArray[np.int64]:
+        """Multiply-accumulates of a run for each row of the masks (N, G); None: all gates open, shape ()."""
+        return count_macs(((step.macs, step.active, step.joined) for step in self.steps), masks)
+
+
+def count_macs(
+    steps: Iterable[tuple[int, str | None, str | None]], masks: Mapping[str, ArrayLike] | None
+) -> NDArray[np.int64]:
+    """Sum over steps (MACs, gate of the outputs, gate of the inputs), each scaled by its masks' density.
+
+    masks: 0 and 1, (..., G). The result has the shape (...) of the masks, () without any.
+    """
+    density = {name: np.asarray(mask, np.float64).mean(axis=-1) for name, mask in (masks or {}).items()}
+    total: Any = np.zeros(np.broadcast_shapes(*(d.shape for d in density.values())))
+    for macs, *gates in steps:
+        share: Any = 1.0
+        for gate in gates:
+            share = share * (density.get(gate, 1.0) if gate else 1.0)
+        total = total + macs * share
+    return np.rint(total).astype(np.int64)

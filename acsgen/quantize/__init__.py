@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Float graph to int8 graph: fold, order the channels, calibrate, quantise; the model.acsq file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acsgen.graph import Graph
+from acsgen.quantize.calibrate import calibrate
+from acsgen.quantize.fold import fold
+from acsgen.quantize.permute import make_groups_contiguous
+from acsgen.quantize.quantize import quantize_graph
+
+
+def prepare(graph: Graph) -> Graph:
+    """The float graph that is quantised: batch normalisation folded, groups contiguous."""
+    return make_groups_contiguous(fold(graph))
+
+
+def quantize(
+    graph: Graph, calibration: NDArray[np.float32], progress: Callable[[int], None] = lambda done: None
+) -> Graph:
+    """The int8 graph of a float graph.
+
+    calibration: float32 (N, *input shape). progress is called with the number of samples just done.
+    """
+    prepared = prepare(graph)
+    return quantize_graph(prepared, calibrate(prepared, calibration, progress))

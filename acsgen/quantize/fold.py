@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Float graph to float graph: batch normalisation folded, activations fused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from acsgen.graph import Add, ApplyMask, BatchNorm, Conv2D, Dense, DepthwiseConv2D, Graph, Op, Relu
+from acsgen.graph.ir import rebuild
+from acsgen.graph.ops import ACTIVATIONS
+
+#: Merges an operator with the only reader of its output into the operators that replace both, or None.
+Merge = Callable[[Op, Op], tuple[Op, ...] | None]
+
+
+def fold(graph: Graph) -> Graph:
+    """Leaves no BatchNorm, and a Relu only where no operator before it can take it in."""
+    graph = _merge_pairs(graph, _fold_batch_norm)
+    graph = _batch_norm_as_filter(graph)
+    graph = _merge_pairs(graph, _relu_before_mask)
+    return _merge_pairs(graph, _fuse_relu)
+
+
+def _merge_pairs(graph: Graph, merge: Merge) -> Graph:
+    """Applies `merge` to every operator and its only reader until nothing changes any more."""
+    for first in graph.ops:
+        readers = graph.consumers(first.output)
+        if len(readers) != 1 or first.output == graph.output:
+            continue
+        merged = merge(first, readers[0])
+        if merged is not None:
+            replacement = {first.name: merged[:-1], readers[0].name: merged[-1:]}
+            ops = [new for op in graph.ops for new in replacement.get(op.name, (op,))]
+            return _merge_pairs(rebuild(graph, ops), merge)
+    return graph
+
+
+def _fold_batch_norm(first: Op, second: Op) -> tuple[Op, ...] | None:
+    """w' = w * scale, b' = b * scale + offset, per output channel."""
+    if not isinstance(second, BatchNorm) or not isinstance(first, Conv2D | DepthwiseConv2D | Dense):
+        return None
+    if first.activation != "none":
+        return None
+    scale = second.scale
+    if isinstance(first, DepthwiseConv2D):
+        weights = first.weights * scale
+    else:  # output channels come first
+        weights = first.weights * scale.reshape(-1, *[1] * (first.weights.ndim - 1))
+    return (replace(first, output=second.output, weights=weights, bias=first.bias * scale + second.offset),)
+
+
+def _relu_before_mask(first: Op, second: Op) -> tuple[Op, ...] | None:
+    """A masked channel is zero and relu(0) is zero: the order does not matter, and relu fuses if first."""
+    if not isinstance(first, ApplyMask) or not isinstance(second, Relu):
+        return None
+    relu = replace(second, inputs=first.inputs[:1], output=first.output)
+    return relu, replace(first, inputs=(relu.output, first.inputs[1]), output=second.output)
+
+
+def _fuse_relu(first: Op, second: Op) -> tuple[Op, ...] | None:
+    if not isinstance(second, Relu) or not isinstance(first, Conv2D | DepthwiseConv2D | Dense | Add | Relu):
+        return None
+    tighter = min(first.activation, second.activation, key=lambda name: ACTIVATIONS[name][1])
+    if ACTIVATIONS[tighter][1] == np.inf:
+        tighter = second.activation
+    return (replace(first, output=second.output, activation=tighter),)
+
+
+def _batch_norm_as_filter(graph: Graph) -> Graph:
+    """A BatchNorm that nothing before it can take in is a 1x1 depthwise convolution, or a diagonal."""
+
+    def as_filter(op: BatchNorm) -> Op:
+        if len(graph.shape(op.output)) == 3:
+            return DepthwiseConv2D(op.name, op.inputs, op.output, op.scale[None, None, :], op.offset)
+        return Dense(op.name, op.inputs, op.output, np.diag(op.scale), op.offset)
+
+    return rebuild(graph, [as_filter(op) if isinstance(op, BatchNorm) else op for op in graph.ops])

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * acs_layers.h: what a generated model is made of: layers, lists of active groups, masks, kernels.
+ *
+ * Layout. A tensor of C channels in G groups is stored group-major:
+ *
+ *     [group 0 .. G-1][height][width][C / G channels]
+ *
+ * so that every group is an ordinary contiguous NHWC image. G = 1 is plain NHWC.
+ *
+ * Lists. A kernel that takes a list computes only the groups that stand in it and leaves the bytes of
+ * all other groups as they were. NULL means all groups.
+ *
+ * Numbers. int8 activations, real = scale * (q - zero_point); int8 weights in [-127, 127]; int32 bias
+ * and accumulator; requantisation with TFLite's double rounding. A kernel gives the same bits in every
+ * kernel set and on every target.
+ *
+ * Results. A kernel returns false when it refuses its parameters (the scratch is too small, above all).
+ * A generated model never causes that; a caller must still look.
+ */
+#ifndef ACS_LAYERS_H
+#define ACS_LAYERS_H
+
+#include "acs.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Size of an image: of the whole tensor, whatever its number of groups. */
+typedef struct {
+    uint16_t height, width, channels;
+} acs_shape_t;
+
+/** A vertical and a horizontal number: kernel size, stride, dilation, or padding at top and left. */
+typedef struct {
+    uint16_t height, width;
+} acs_pair_t;
+
+/** Memory that a kernel may overwrite; undefined afterwards. */
+typedef struct {
+    void *data;
+    uint32_t bytes;
+} acs_scratch_t;
+
+/** bytes: how many lie at data, which is aligned to ACS_ARENA_ALIGNMENT. */
+static inline acs_scratch_t acs_scratch(void *data, uint32_t bytes)
+{
+    const acs_scratch_t scratch = {data, bytes};
+    return scratch;
+}
+
+/** Some of `groups` groups, ascending. */
+typedef struct {
+    const uint8_t *index;
+    uint16_t count;
+    uint16_t groups;
+} acs_list_t;
+
+/** A gate's decision. */
+typedef struct {
+    uint8_t *open;      /**< [active.groups]: 1 open, 0 closed. */
+    acs_list_t active;  /**< What kernels compute: the open groups, or all of them (see acs_mode_t). */
+} acs_mask_t;
+
+/**
+ * A convolution. Weights: [output channel][kernel height][kernel width][input channels that it reads].
+ * A fully connected layer is a 1x1 convolution of a 1x1 image.
+ */
+typedef struct {
+    acs_shape_t input, output;
+    acs_pair_t kernel, stride, padding, dilation;
+    uint16_t input_groups;  /**< Groups of the input's layout. */
+    uint16_t output_groups; /**< Groups of the output's layout; a multiple of input_groups, or 1. */
+    uint16_t pack_limit;    /**< acs_conv_join_s8: with more active groups, reading zeros is cheaper. */
+    int16_t input_zero_point, output_zero_point;
+    int16_t low, high;      /**< Clamp of the output. */
+    const int8_t *weights;
+    const int32_t *bias, *multiplier, *shift; /**< [output channels] each. */
+} acs_conv_t;
+
+/** A depthwise convolution. Weights: [group][kernel height][kernel width][channels / groups]. */
+typedef struct {
+    acs_shape_t input, output;
+    acs_pair_t kernel, stride, padding, dilation;
+    uint16_t groups; /**< Groups of both layouts. */
+    int16_t input_zero_point, output_zero_point;
+    int16_t low, high;
+    const int8_t *weights;
+    const int32_t *bias, *multiplier, *shift; /**< [channels] each. */
+} acs_depthwise_t;
+
+/** Maximum or average pooling. Padding takes no part in either. */
+typedef struct {
+    acs_shape_t input, output;
+    acs_pair_t kernel, stride, padding;
+    uint16_t groups; /**< Groups of both layouts. */
+} acs_pool_t;
+
+/** A Q31 multiplier and a shift (> 0: left), applied with double rounding. */
+typedef struct {
+    int32_t multiplier, shift;
+} acs_scale_t;
+
+/** Sum of two tensors. Inputs are shifted left by 20, scaled, added, scaled (TFLite's int8 add). */
+typedef struct {
+    uint32_t count; /**< Elements. */
+    int16_t first_zero_point, second_zero_point, output_zero_point;
+    int16_t low, high;
+    acs_scale_t first, second, output; /**< All shifts are <= 0. */
+} acs_add_t;
+
+/* Kernels of the kernel set -------------------------------------------------------------------- */
+
+/**
+ * Convolution, output group by output group. Output group j reads the input group that feeds it:
+ * the whole input where input_groups is 1, else input group j * input_groups / output_groups.
+ *
+ * @param active   output groups to compute, or NULL
+ */
+ACS_MUST_CHECK bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input,
+                                int8_t *output, acs_scratch_t scratch);
+
+/**
+ * Convolution over all input channels, of which only some groups differ from zero: reads those.
+ * Packs active activations and weights into the scratch, or writes zeros for the inactive groups and
+ * reads the weights where they are if more than pack_limit groups are active. Same bits either way.
+ *
+ * @param active   input groups that are not zero, or NULL
+ * @param outputs  output groups to compute, or NULL
+ */
+ACS_MUST_CHECK bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active,
+                                     const acs_list_t *outputs, const int8_t *input, int8_t *output,
+                                     acs_scratch_t scratch);
+
+/** Depthwise convolution of the active groups. */
+ACS_MUST_CHECK bool acs_depthwise_s8(const acs_depthwise_t *layer, const acs_list_t *active,
+                                     const int8_t *input, int8_t *output, acs_scratch_t scratch);
+
+/** Maximum pooling of the active groups. */
+ACS_MUST_CHECK bool acs_max_pool_s8(const acs_pool_t *layer, const acs_list_t *active,
+                                    const int8_t *input, int8_t *output, acs_scratch_t scratch);
+
+/** Average pooling of the active groups, over the part of each window that lies inside the image. */
+ACS_MUST_CHECK bool acs_avg_pool_s8(const acs_pool_t *layer, const acs_list_t *active,
+                                    const int8_t *input, int8_t *output, acs_scratch_t scratch);
+
+/* Kernels that every kernel set shares --------------------------------------------------------- */
+
+/** Element-wise sum; output may be first or second. */
+void acs_add_s8(const acs_add_t *layer, const int8_t *first, const int8_t *second, int8_t *output);
+
+/** Clamp to [low, high]; output may be input. */
+void acs_clamp_s8(uint32_t count, int8_t low, int8_t high, const int8_t *input, int8_t *output);
+
+/** NHWC channel permutation: output channel c is input channel order[c]. */
+void acs_shuffle_s8(acs_shape_t shape, const uint16_t *order, const int8_t *input, int8_t *output);
+
+/**
+ * Decides: group g is open where logits[g] > zero_point, strictly.
+ *
+ * @param open  [groups] receives the decision: 1 open, 0 closed (all 1 in mode ACS_OPEN)
+ * @param list  [groups] memory for the list of active groups
+ */
+acs_mask_t acs_gate_s8(acs_mode_t mode, uint16_t groups, int8_t zero_point, const int8_t *logits,
+                       uint8_t *open, uint8_t *list);
+
+/**
+ * Multiplies a group-major tensor by a mask. Output may be input.
+ *
+ * @param fill   write zero_point to closed groups; false where nobody reads them
+ * @param bytes  size of the tensor
+ */
+void acs_apply_mask_s8(bool fill, const acs_mask_t *mask, uint32_t bytes, int8_t zero_point,
+                       const int8_t *input, int8_t *output);
+
+/**
+ * Group-major to NHWC. Groups that are not active become zero_point.
+ *
+ * @param groups  groups of the input's layout
+ */
+void acs_ungroup_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, int8_t zero_point,
+                    const int8_t *input, int8_t *output);
+
+/** NHWC to group-major, the active groups only. */
+void acs_group_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, const int8_t *input,
+                  int8_t *output);
+
+/* For kernel sets ------------------------------------------------------------------------------ */
+
+/** Active groups when `groups` groups are laid out: one list entry may stand for several of them. */
+uint16_t acs_list_count(const acs_list_t *list, uint16_t groups);
+
+/** The i-th active group. */
+uint16_t acs_list_at(const acs_list_t *list, uint16_t groups, uint16_t i);
+
+/** Copies `count` bytes between places that do not overlap; quick for the few bytes of a group. */
+void acs_copy_s8(int8_t *to, const int8_t *from, uint32_t count);
+
+/**
+ * Packs the active groups of an image side by side: NHWC with (active groups * channels / groups)
+ * channels.
+ */
+void acs_pack_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, const int8_t *input,
+                 int8_t *output);
+
+/** TFLite's MultiplyByQuantizedMultiplier with double rounding. */
+int32_t acs_rescale(int32_t value, acs_scale_t scale);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* ACS_LAYERS_H */

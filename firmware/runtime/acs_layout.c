@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* acs_layout.c: from group-major to NHWC and back. */
+#include "acs_layers.h"
+
+#include <string.h>
+
+/* memcpy of a constant size becomes plain loads and stores; a call for 8 bytes would cost more. */
+void acs_copy_s8(int8_t *to, const int8_t *from, uint32_t count)
+{
+    for (; count >= 16; count -= 16, to += 16, from += 16) {
+        memcpy(to, from, 16);
+    }
+    for (; count >= 4; count -= 4, to += 4, from += 4) {
+        memcpy(to, from, 4);
+    }
+    for (; count > 0; count--) {
+        *to++ = *from++;
+    }
+}
+
+/* Copies one group's image between a dense place and every `stride`-th byte range of another. */
+static void copy_channels(uint32_t pixels, uint32_t channels, const int8_t *from, uint32_t from_stride,
+                          int8_t *to, uint32_t to_stride)
+{
+    for (uint32_t p = 0; p < pixels; p++, from += from_stride, to += to_stride) {
+        acs_copy_s8(to, from, channels);
+    }
+}
+
+void acs_pack_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, const int8_t *input,
+                 int8_t *output)
+{
+    const uint32_t pixels = (uint32_t)shape.height * shape.width;
+    const uint32_t each = shape.channels / groups;
+    const uint16_t count = acs_list_count(active, groups);
+    for (uint16_t i = 0; i < count; i++) {
+        const int8_t *group = input + acs_list_at(active, groups, i) * pixels * each;
+        copy_channels(pixels, each, group, each, output + i * each, count * each);
+    }
+}
+
+void acs_ungroup_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, int8_t zero_point,
+                    const int8_t *input, int8_t *output)
+{
+    const uint32_t pixels = (uint32_t)shape.height * shape.width;
+    const uint32_t each = shape.channels / groups;
+    const uint16_t count = acs_list_count(active, groups);
+    if (count < groups) {
+        memset(output, zero_point, pixels * shape.channels);
+    }
+    for (uint16_t i = 0; i < count; i++) {
+        const uint16_t g = acs_list_at(active, groups, i);
+        copy_channels(pixels, each, input + g * pixels * each, each, output + g * each, shape.channels);
+    }
+}
+
+void acs_group_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, const int8_t *input,
+                  int8_t *output)
+{
+    const uint32_t pixels = (uint32_t)shape.height * shape.width;
+    const uint32_t each = shape.channels / groups;
+    const uint16_t count = acs_list_count(active, groups);
+    for (uint16_t i = 0; i < count; i++) {
+        const uint16_t g = acs_list_at(active, groups, i);
+        copy_channels(pixels, each, input + g * each, shape.channels, output + g * pixels * each, each);
+    }
+}
+
+void acs_shuffle_s8(acs_shape_t shape, const uint16_t *order, const int8_t *input, int8_t *output)
+{
+    const uint32_t pixels = (uint32_t)shape.height * shape.width;
+    for (uint32_t p = 0; p < pixels; p++, input += shape.channels) {
+        for (uint16_t c = 0; c < shape.channels; c++) {
+            *output++ = input[order[c]];
+        }
+    }
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* acs_lists.c: gates decide, lists say which groups are active. */
+#include "acs_layers.h"
+
+#include <string.h>
+
+acs_mask_t acs_gate_s8(acs_mode_t mode, uint16_t groups, int8_t zero_point, const int8_t *logits,
+                       uint8_t *open, uint8_t *list)
+{
+    uint16_t count = 0;
+    for (uint16_t g = 0; g < groups; g++) {
+        open[g] = (mode == ACS_OPEN || logits[g] > zero_point) ? 1u : 0u;
+        if (open[g] || mode == ACS_MULTIPLY) {
+            list[count++] = (uint8_t)g;
+        }
+    }
+    return (acs_mask_t){.open = open, .active = {.index = list, .count = count, .groups = groups}};
+}
+
+void acs_apply_mask_s8(bool fill, const acs_mask_t *mask, uint32_t bytes, int8_t zero_point,
+                       const int8_t *input, int8_t *output)
+{
+    const uint32_t group_bytes = bytes / mask->active.groups;
+    for (uint16_t g = 0; g < mask->active.groups; g++) {
+        if (mask->open[g]) {
+            if (output != input) {
+                memcpy(output + g * group_bytes, input + g * group_bytes, group_bytes);
+            }
+        } else if (fill) {
+            memset(output + g * group_bytes, zero_point, group_bytes);
+        }
+    }
+}
+
+uint16_t acs_list_count(const acs_list_t *list, uint16_t groups)
+{
+    return list == NULL ? groups : (uint16_t)(list->count * (groups / list->groups));
+}
+
+uint16_t acs_list_at(const acs_list_t *list, uint16_t groups, uint16_t i)
+{
+    if (list == NULL) {
+        return i;
+    }
+    if (list->groups == groups) {
+        return list->index[i];
+    }
+    const uint16_t each = (uint16_t)(groups / list->groups);
+    return (uint16_t)(list->index[i / each] * each + i % each);
+}
