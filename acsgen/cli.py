@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: each command parses, calls one stage, and prints.
+
+    quantize -> generate -> build -> verify
+
+Stages are imported inside the commands: `acsgen --help` imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from acsgen import __version__
+from acsgen.errors import AcsgenError
+
+app = typer.Typer(
+    name="acsgen",
+    help="Trained ACS networks to int8 C firmware that skips channels at run time.\n\n"
+    "The way: quantize a checkpoint, generate a project for a board, build it, verify it in the emulator. "
+    "'acsgen demo' goes it once with the model that acsgen ships.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Data = Annotated[
+    Path, typer.Option("--data", help="Samples: an .npz with x (N, ...), optionally y (N,) and scale.", metavar="FILE")
+]
+Project = Annotated[Path, typer.Argument(help="Folder that 'acsgen generate' made.", metavar="PROJECT")]
+
+#: Exit codes besides 0: something was found wrong by a check; the request itself cannot be carried out.
+FOUND_WRONG = 1
+CANNOT = 2
+
+
+@app.callback()
+def _main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"acsgen {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def quantize(
+    checkpoint: Annotated[Path, typer.Argument(help="A .keras checkpoint.", metavar="CHECKPOINT")],
+    data: Data,
+    out: Annotated[Path, typer.Option("-o", "--output", help="The int8 graph to write.", metavar="FILE")],
+    force: Annotated[bool, typer.Option("--force", help="Replace OUTPUT if it exists.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a checkpoint into an int8 graph.
+
+    Example: acsgen quantize net.keras --data calibration.npz -o model.acsq
+    """
+    from acsgen import quantize as stage
+    from acsgen.frontend.keras import load_keras
+    from acsgen.quantize.acsq import save_acsq
+    from acsgen.quantize.calibrate import load_samples
+
+    _refuse_existing(out, force)
+    with _progress("Reading the checkpoint"):
+        graph = load_keras(checkpoint)
+    samples = load_samples(data, graph.shape(graph.input))
+    with _progress("Calibrating", total=len(samples.x)) as advance:
+        quantized = stage.quantize(graph, samples.x, advance)
+    save_acsq(quantized, out)
+    if as_json:
+        _print_json({"output": str(out), "macs": quantized.macs(), "gates": len(quantized.gates)})
+    else:
+        from acsgen.report.tables import graph_table
+
+        _print(graph_table(quantized))
+
+
+@app.command()
+def generate(
+    model: Annotated[Path, typer.Argument(help="An int8 graph.", metavar="MODEL.acsq")],
+    board: Annotated[str, typer.Option("--board", help="A board's name (see 'acsgen boards').", metavar="BOARD")],
+    out: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", metavar="PROJECT")],
+    name: Annotated[str | None, typer.Option("--name", help="C name of the model.  [default: its own]")] = None,
+    kernels: Annotated[str | None, typer.Option("--kernels", help="Kernel set.  [default: the board's]")] = None,
+    cmsis_nn: Annotated[
+        Path | None, typer.Option("--cmsis-nn", help="A CMSIS-NN checkout to take the sources from.", metavar="DIR")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a project that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the firmware project that runs an int8 graph on a board.
+
+    Example: acsgen generate model.acsq --board stm32f405 -o firmware
+    """
+    from acsgen.emit.project import generate as stage
+    from acsgen.target.boards import load_board
+
+    project = stage(
+        model, load_board(board), out, name=name, kernels=kernels, cmsis_nn=cmsis_nn, force=force
+    )
+    if project.kept:
+        typer.echo(f"acsgen: the project that was there had been edited; it is now {project.kept}", err=True)
+    if as_json:
+        _print_json(project.summary())
+    else:
+        from acsgen.report.tables import plan_table
+
+        _print(plan_table(project.plan))
+
+
+@app.command()
+def build(
+    project: Project,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show PlatformIO's output.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Build a project with PlatformIO.
+
+    Example: acsgen build firmware
+    """
+    from acsgen.target.build import build as stage
+
+    with _progress("Building", hidden=verbose):
+        result = stage(project, verbose=verbose)
+    figures = {"elf": str(result.elf), "flash_bytes": result.flash_bytes, "ram_bytes": result.ram_bytes}
+    _show(figures, f"Built in {result.seconds:.1f} s", as_json)
+
+
+@app.command()
+def verify(
+    project: Project,
+    data: Data,
+    images: Annotated[int, typer.Option("--images", min=1, help="Use the first so many samples.")] = 500,
+    tensors: Annotated[int, typer.Option("--tensors", min=0, help="Compare every tensor on so many.")] = 20,
+    uart: Annotated[bool, typer.Option("--uart", help="Talk over the UART, as a board does (slow).")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a built project in the emulator and compare it with the golden model, bit for bit.
+
+    Example: acsgen verify firmware --data test.npz
+
+    Exits with 1 if anything differs.
+    """
+    from acsgen.quantize.acsq import load_acsq
+    from acsgen.quantize.calibrate import load_samples
+    from acsgen.verify import verify as stage
+
+    graph = load_acsq(project / "model.acsq")
+    samples = load_samples(data, graph.shape(graph.input)).first(images)
+    with _progress("Verifying", total=len(samples.x)) as advance:
+        result = stage(
+            project, samples, tensors=tensors, transport="uart" if uart else "semihosting", progress=advance
+        )
+    if as_json:
+        _print_json(result.summary())
+    else:
+        from acsgen.report.tables import verification_table
+
+        _print(verification_table(result, f"{project}: firmware against golden model"))
+    if not result.ok:
+        typer.echo(f"acsgen: the firmware differs from the golden model: {result.first_difference}", err=True)
+        raise typer.Exit(FOUND_WRONG)
+
+
+@app.command()
+def boards(as_json: Json = False) -> None:
+    """List the boards.
+
+    Example: acsgen boards --json
+    """
+    from dataclasses import asdict
+
+    from acsgen.target.boards import list_boards, load_board
+
+    known = [load_board(name) for name in list_boards()]
+    if as_json:
+        _print_json([asdict(board) for board in known])
+    else:
+        from acsgen.report.tables import boards_table
+
+        _print(boards_table(known))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed, what is missing, and the line that installs it.
+
+    Example: acsgen doctor
+
+    Exits with 1 if anything is missing.
+    """
+    from dataclasses import asdict
+
+    from acsgen.target.doctor import checks
+
+    results = checks()
+    if as_json:
+        _print_json([asdict(check) for check in results])
+    else:
+        from acsgen.report.tables import doctor_table
+
+        _print(doctor_table(results))
+    if not all(check.ok for check in results):
+        raise typer.Exit(FOUND_WRONG)
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for everything that it makes.", metavar="DIR")
+    ] = Path("build/demo"),
+    board: Annotated[str, typer.Option("--board", help="A board's name.", metavar="BOARD")] = "stm32f405",
+    images: Annotated[int, typer.Option("--images", min=1, help="Images to run in the emulator.")] = 500,
+    as_json: Json = False,
+) -> None:
+    """Go the whole way with the trained network that acsgen ships: Fashion-MNIST on an STM32F405.
+
+    Example: acsgen demo -o build/demo
+    """
+    from acsgen.demo import run_demo
+
+    with _progress("Demo") as describe:
+        result = run_demo(out, board, images, describe)
+    if as_json:
+        _print_json(result.summary)
+    else:
+        from acsgen.report.tables import demo_table
+
+        _print(demo_table(result))
+    if not result.ok:
+        typer.echo(f"acsgen: the firmware differs from the golden model: {result.first_difference}", err=True)
+        raise typer.Exit(FOUND_WRONG)
+
+
+def main() -> None:
+    """Entry point: one line on stderr and exit code 2 for whatever the user can put right."""
+    try:
+        app(standalone_mode=True)
+    except AcsgenError as error:
+        if "--debug" in sys.argv:
+            raise
+        typer.echo(f"acsgen: {error}", err=True)
+        sys.exit(CANNOT)
+
+
+def _refuse_existing(out: Path, force: bool) -> None:
+    if out.exists() and not force:
+        raise AcsgenError(f"{out} exists: give another file, or --force to replace it")
+    if out.is_dir():
+        raise AcsgenError(f"{out} is a folder, not a file to write")
+
+
+@contextmanager
+def _progress(title: str, total: int | None = None, hidden: bool = False) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr; yields `advance(steps, title=None)`. Without a terminal, titles as lines."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda steps=0, title=None: bar.update(task, advance=steps, description=title)
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
+    console = Console()
+    # A pipe has no width; a table cut to 80 columns would lose its figures.
+    console.print(table, width=None if console.is_terminal else 160)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1))
+
+
+def _show(figures: dict[str, Any], title: str, as_json: bool) -> None:
+    if as_json:
+        _print_json(figures)
+    else:
+        from acsgen.report.tables import figures_table
+
+        _print(figures_table(title, figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables for the terminal, one function for each command's result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from acsgen.demo import DemoResult
+from acsgen.graph import Graph
+from acsgen.plan import Plan
+from acsgen.target.boards import Board
+from acsgen.target.doctor import Check
+from acsgen.verify import Verification
+
+
+def _table(title: str, *columns: str, numbers: Iterable[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left")
+    return table
+
+
+def _pairs(title: str, rows: Iterable[tuple[str, str]]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def count(value: float) -> str:
+    """A whole number with separators."""
+    return f"{value:,.0f}"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def graph_table(graph: Graph) -> Table:
+    """Operators, shapes and MACs of an int8 graph."""
+    numbers = ("MACs", "scale", "zero point")
+    table = _table(f"{graph.name}: int8 graph", "operator", "kind", "output", "scale", "zero point", "MACs", numbers=numbers)
+    for op in graph.ops:
+        tensor = graph.tensors[op.output]
+        table.add_row(
+            op.name,
+            type(op).__name__,
+            "x".join(map(str, tensor.shape)),
+            "" if tensor.scale is None else f"{tensor.scale:.5g}",
+            "" if tensor.scale is None else str(tensor.zero_point),
+            count(op.macs(*graph.input_shapes(op))),
+        )
+    table.add_section()
+    table.add_row("all gates open", "", "", "", "", count(graph.macs()))
+    return table
+
+
+def plan_table(plan: Plan) -> Table:
+    """The steps of a plan: kernel, layout, what is skipped and why, and where the output lies."""
+    numbers = ("groups", "MACs", "at", "bytes")
+    table = _table(
+        f"{plan.graph.name}: {count(plan.arena_bytes)} bytes of arena (lower bound {count(plan.lower_bound_bytes)})",
+        "step", "kernel", "output", "groups", "MACs", "at", "bytes", "skips",
+        numbers=numbers,
+    )  # fmt: skip
+    for step in plan.steps:
+        buffer = plan.buffers[step.output]
+        table.add_row(
+            step.op.name,
+            step.kernel,
+            "x".join(map(str, buffer.shape)),
+            str(buffer.groups),
+            count(step.macs) if step.macs else "",
+            "" if buffer.offset is None else str(buffer.offset),
+            count(buffer.bytes),
+            step.why if step.active or step.joined else "",
+        )
+    return table
+
+
+def boards_table(boards: Iterable[Board]) -> Table:
+    table = _table(
+        "Boards", "name", "chip", "core", "flash", "RAM", "kernel sets", "emulator", numbers=("flash", "RAM")
+    )
+    for board in boards:
+        table.add_row(
+            board.name,
+            board.title,
+            board.core,
+            f"{board.flash.bytes // 1024} KiB",
+            f"{board.ram.bytes // 1024} KiB",
+            ", ".join(board.kernel_sets),
+            f"QEMU {board.emulator.machine}" if board.emulator else "none",
+        )
+    return table
+
+
+def doctor_table(checks: Iterable[Check]) -> Table:
+    table = _table("What acsgen needs", "", "what", "needed", "found", "install with")
+    for check in checks:
+        table.add_row(
+            "ok" if check.ok else "MISSING", check.name, check.needed, check.found, "" if check.ok else check.fix
+        )
+    return table
+
+
+def verification_table(result: Verification, title: str) -> Table:
+    rows = [
+        ("samples compared", f"{result.samples}"),
+        ("  with every tensor", f"{result.tensor_samples} ({count(result.compared_tensors)} tensors)"),
+        ("mismatched logits", str(result.mismatched_logits)),
+        ("mismatched masks", str(result.mismatched_masks)),
+        ("mismatched tensors", str(result.mismatched_tensors)),
+    ]
+    if result.accuracy is not None:
+        rows.append(("accuracy", percent(result.accuracy)))
+    rows += [
+        ("MACs, gates open", count(result.macs_dense)),
+        ("MACs, gated: mean", f"{count(result.macs_gated.mean())} ({percent(result.mac_ratio)})"),
+        ("MACs, gated: least to most", f"{count(result.macs_gated.min())} to {count(result.macs_gated.max())}"),
+        ("instructions, gates open", count(result.instructions_dense.mean())),
+        (
+            "instructions, gated: mean",
+            f"{count(result.instructions_gated.mean())} ({percent(result.instruction_ratio)})",
+        ),
+        ("efficiency (instruction ratio / MAC ratio)", f"{result.efficiency:.3f}"),
+        ("distinct mask patterns", str(result.distinct_masks)),
+    ]
+    return _pairs(title, rows)
+
+
+def demo_table(result: DemoResult) -> Table:
+    """The demo's figures, the dense and the ungated network beside the gated one."""
+    s = result.summary
+    table = _table(
+        f"Fashion-MNIST on {s['board']}: {s['images']} images in the emulator, {s['accuracy_images']} for accuracy",
+        "", "gated", "gates open", "ungated twin",
+        numbers=("gated", "gates open", "ungated twin"),
+    )  # fmt: skip
+    wrong = s["mismatched_logits"] + s["mismatched_masks"] + s["mismatched_tensors"]
+    table.add_row("mismatches (logits, masks, tensors)", str(wrong), "", str(s["mismatched_ungated"]))
+    table.add_row("int8 accuracy", percent(s["int8_accuracy"]), percent(s["accuracy_open_gates"]), "")
+    table.add_row("  float accuracy", percent(s["float_accuracy"]))
+    table.add_row("  with constant masks", percent(s["accuracy_constant_masks"]))
+    table.add_row("  with another image's masks", percent(s["accuracy_shuffled_masks"]))
+    table.add_row("MACs, mean", count(s["mean_macs_gated"]), count(s["macs_dense"]), count(s["macs_ungated"]))
+    table.add_row("  least to most", f"{count(s['min_macs'])} to {count(s['max_macs'])}")
+    table.add_row(
+        "instructions, mean",
+        count(s["mean_instructions_gated"]),
+        count(s["instructions_dense"]),
+        count(s["instructions_ungated"]),
+    )
+    table.add_row(
+        "efficiency of gating (1 is ideal)",
+        "",
+        f"{s['efficiency']:.3f}",
+        f"{s['efficiency_against_ungated']:.3f}",
+    )
+    table.add_row("distinct mask patterns", str(s["distinct_masks"]))
+    table.add_row("flash, RAM in bytes", f"{count(s['flash_bytes'])}, {count(s['ram_bytes'])}")
+    table.caption = f"{s['seconds']} s; details in summary.json"
+    table.caption_justify = "left"
+    return table
+
+
+def figures_table(title: str, figures: Mapping[str, Any]) -> Table:
+    """Any named figures, as they stand in a JSON summary."""
+    return _pairs(title, ((name, _figure(value)) for name, value in figures.items()))
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, float):
+        return count(value) if abs(value) >= 1000 else f"{value:.4f}"
+    return count(value) if isinstance(value, int) else str(value)

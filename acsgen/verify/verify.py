@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a project's firmware on samples and compares it with the golden model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acsgen.emit.project import read_manifest
+from acsgen.errors import AcsgenError
+from acsgen.golden.interpreter import quantize_input, run
+from acsgen.graph import Graph
+from acsgen.plan.document import Observed, PlanFile, read_plan
+from acsgen.quantize.acsq import fingerprint, load_acsq
+from acsgen.quantize.calibrate import Samples
+from acsgen.target.boards import load_board
+from acsgen.target.build import firmware_of
+from acsgen.target.emulator import Emulator, RunResult, Transport
+from acsgen.target.link import RunMode
+
+#: Tensors of the golden model by name, int8 (N, ...); masks uint8 (N, G).
+Values = dict[str, NDArray[Any]]
+
+#: What is compared tensor by tensor: skipping, and its proof by multiplying.
+TENSOR_MODES = (RunMode.SKIP, RunMode.MULTIPLY)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a verification found. Arrays have one entry for each sample, in order.
+
+    mismatched_*: how many comparisons failed (samples; masks of single gates; tensors).
+    instructions_gated / _dense: exact, of one run with the gates deciding / forced open.
+    macs_gated: multiply-accumulates of each run, macs_dense: with every gate open.
+    masks: by gate, uint8 (N, G). predictions: the class of the largest logit. labels: or None.
+    first_difference: where the first mismatch was, or None.
+    """
+
+    samples: int
+    tensor_samples: int
+    mismatched_logits: int
+    mismatched_masks: int
+    mismatched_tensors: int
+    compared_tensors: int
+    instructions_gated: NDArray[np.int64]
+    instructions_dense: NDArray[np.int64]
+    macs_gated: NDArray[np.int64]
+    macs_dense: int
+    masks: dict[str, NDArray[np.uint8]]
+    predictions: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
+    first_difference: str | None
+
+    @property
+    def ok(self) -> bool:
+        return not (self.mismatched_logits or self.mismatched_masks or self.mismatched_tensors)
+
+    @property
+    def accuracy(self) -> float | None:
+        return None if self.labels is None else float((self.predictions == self.labels).mean())
+
+    @property
+    def mac_ratio(self) -> float:
+        return float(self.macs_gated.mean()) / self.macs_dense
+
+    @property
+    def instruction_ratio(self) -> float:
+        return float(self.instructions_gated.mean() / self.instructions_dense.mean())
+
+    @property
+    def efficiency(self) -> float:
+        """Instruction ratio / MAC ratio: 1 if a MAC that is not computed saves what a MAC costs."""
+        return self.instruction_ratio / self.mac_ratio
+
+    @property
+    def distinct_masks(self) -> int:
+        """Different patterns of all gates together."""
+        if not self.masks:
+            return 0
+        return len(np.unique(np.concatenate(list(self.masks.values()), axis=1), axis=0))
+
+    def summary(self) -> dict[str, Any]:
+        """The figures as JSON takes them."""
+        return {
+            "images": self.samples,
+            "images_with_tensors": self.tensor_samples,
+            "compared_tensors": self.compared_tensors,
+            "mismatched_logits": self.mismatched_logits,
+            "mismatched_masks": self.mismatched_masks,
+            "mismatched_tensors": self.mismatched_tensors,
+            "first_difference": self.first_difference,
+            "accuracy": self.accuracy,
+            "mean_macs_gated": float(self.macs_gated.mean()),
+            "min_macs": int(self.macs_gated.min()),
+            "max_macs": int(self.macs_gated.max()),
+            "macs_dense": self.macs_dense,
+            "mean_instructions_gated": float(self.instructions_gated.mean()),
+            "instructions_dense": float(self.instructions_dense.mean()),
+            "efficiency": self.efficiency,
+            "distinct_masks": self.distinct_masks,
+        }
+
+
+def verify(
+    project: Path,
+    samples: Samples,
+    *,
+    tensors: int = 20,
+    transport: Transport = "semihosting",
+    progress: Callable[[int], None] = lambda done: None,
+) -> Verification:
+    """Runs every sample on the project's firmware, gated and with all gates open, in the emulator.
+
+    tensors: on how many samples to compare every intermediate tensor as well, in each of TENSOR_MODES.
+    progress is called with 1 after each sample. Raises AcsgenError if the project is not built, was built from
+    another model, or the emulator is missing.
+    """
+    model = project / "model.acsq"
+    graph, plan, board = load_acsq(model), read_plan(project / "plan.json"), load_board(read_manifest(project)["board"])
+    inputs = quantize_input(graph, samples.x)
+    comparison = _Comparison(graph, plan)
+    gated: list[RunResult] = []
+    dense: list[int] = []
+    with Emulator(board, firmware_of(project), transport=transport) as emulator:
+        if emulator.info.fingerprint != fingerprint(model):
+            raise AcsgenError(f"{project}: its firmware was built from another model.acsq: acsgen build {project}")
+        for chunk in _chunks(len(inputs)):
+            expected = run(graph, inputs[chunk])
+            opened = run(graph, inputs[chunk], "open", keep=(graph.output,)) if plan.gates else {}
+            for i, x in enumerate(inputs[chunk]):
+                name = f"sample {chunk.start + i}"
+                gated.append(emulator.run(x, RunMode.SKIP))
+                comparison.compare_run(name, gated[-1], expected, i)
+                result = gated[-1]
+                if plan.gates:
+                    result = emulator.run(x, RunMode.OPEN)
+                    comparison.compare_output(f"{name}, gates open", result, opened, i)
+                dense.append(result.instructions)
+                if chunk.start + i < tensors:
+                    for mode in TENSOR_MODES:
+                        seen = emulator.run(x, mode, tensors=True)
+                        comparison.compare_run(f"{name}, {mode.name}", seen, expected, i)
+                        comparison.compare_tensors(f"{name}, {mode.name}", seen, expected, i, mode)
+                progress(1)
+    masks = plan.split_masks(np.array([result.masks for result in gated]))
+    return Verification(
+        samples=len(gated),
+        tensor_samples=min(tensors, len(gated)),
+        mismatched_logits=comparison.logits,
+        mismatched_masks=comparison.masks,
+        mismatched_tensors=comparison.tensors,
+        compared_tensors=comparison.compared_tensors,
+        instructions_gated=np.array([result.instructions for result in gated], np.int64),
+        instructions_dense=np.array(dense, np.int64),
+        macs_gated=np.broadcast_to(plan.macs(masks), (len(gated),)),
+        macs_dense=int(plan.macs()),
+        masks=masks,
+        predictions=np.array([int(result.output.argmax()) for result in gated], np.int64),
+        labels=samples.y,
+        first_difference=comparison.first,
+    )
+
+
+#: Samples that the golden model computes at a time, all tensors kept.
+_CHUNK = 50
+
+
+def _chunks(count: int) -> Iterable[slice]:
+    return (slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK))
+
+
+class _Comparison:
+    """Counts differences between firmware and golden model."""
+
+    def __init__(self, graph: Graph, plan: PlanFile) -> None:
+        self._graph, self._plan = graph, plan
+        self.logits = self.masks = self.tensors = self.compared_tensors = 0
+        self.first: str | None = None
+
+    def compare_run(self, name: str, result: RunResult, golden: Values, i: int) -> None:
+        """Logits and masks of a run in which the gates decided."""
+        self.compare_output(name, result, golden, i)
+        for gate, mask in self._plan.split_masks(result.masks).items():
+            if not np.array_equal(mask, golden[gate][i]):
+                self.masks += 1
+                self._note(f"{name}: mask {gate}: firmware {mask.tolist()}, golden {golden[gate][i].tolist()}")
+
+    def compare_output(self, name: str, result: RunResult, golden: Values, i: int) -> None:
+        expected = golden[self._graph.output][i].ravel()
+        if not np.array_equal(result.output, expected):
+            self.logits += 1
+            self._note(f"{name}: output: firmware {result.output[:16].tolist()}, golden {expected[:16].tolist()}")
+
+    def compare_tensors(self, name: str, result: RunResult, golden: Values, i: int, mode: RunMode) -> None:
+        """Every tensor that the firmware showed; in mode SKIP without what it rightly did not compute."""
+        for observed in self._plan.observed:
+            expected = golden[observed.tensor][i]
+            raw = result.tensors.get(observed.index)
+            self.compared_tensors += 1
+            if raw is None or len(raw) != expected.size:
+                self.tensors += 1
+                self._note(f"{name}: tensor {observed.tensor}: {'missing' if raw is None else 'of another size'}")
+                continue
+            used = _used_channels(observed, golden, i, mode)
+            difference = np.argwhere(observed.to_nhwc(raw)[..., used] != expected[..., used])
+            if len(difference):
+                self.tensors += 1
+                self._note(f"{name}: tensor {observed.tensor}: {len(difference)} values differ, first {difference[0]}")
+
+    def _note(self, difference: str) -> None:
+        if self.first is None:
+            self.first = difference
+
+
+def _used_channels(
+    observed: Observed, golden: Values, i: int, mode: RunMode
+) -> NDArray[np.bool_] | slice:
+    """The channels of a tensor that hold something: all, or those of open groups where closed ones stay unwritten."""
+    if observed.unwritten is None or mode is not RunMode.SKIP:
+        return slice(None)
+    mask = golden[observed.unwritten][i].astype(bool)
+    return np.repeat(mask, observed.shape[-1] // len(mask))
