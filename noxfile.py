@@ -109,7 +109,7 @@ def run(session: nox.Session, program: str, *arguments: str) -> None:
     """Runs a program of the shared environment, with the environment's other programs on the PATH."""
     scripts = Path(project_environment()).parent
     path = os.pathsep.join([str(scripts), os.environ["PATH"]])
-    session.run(str(scripts / program), *arguments, env={"PATH": path}, external=True)
+    session.run(str(scripts / program), *arguments, env={"PATH": path, "OPENBLAS_NUM_THREADS": "1"}, external=True)
 
 
 @nox.session

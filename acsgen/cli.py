@@ -9,6 +9,7 @@ Stages are imported inside the commands: `acsgen --help` imports nothing heavy.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,10 @@ import typer
 
 from acsgen import __version__
 from acsgen.errors import AcsgenError
+
+# The golden model's matrices are small: with more threads numpy's BLAS mostly waits for itself, many times as
+# long when the machine is busy. Must be set before numpy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 app = typer.Typer(
     name="acsgen",

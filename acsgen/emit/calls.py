@@ -261,26 +261,32 @@ def _layer_call(
 def _add(writer: Writer, step: Step) -> Call:
     op = step.op
     assert isinstance(op, Add)
-    first, second, out = (writer.tensor(b) for b in (*step.inputs, step.output))
-    c = add_constants(first, second, out)
+    # A sum does not mind the order: the addend of the larger scale comes first, it needs no multiplier.
+    coarse, fine = sorted(step.inputs, key=lambda b: -_scale(writer.tensor(b)))
+    out = writer.tensor(step.output)
+    c = add_constants(writer.tensor(coarse), writer.tensor(fine), out)
     low, high = activation_range(op.activation, out)
     lines = (
         f".count = {prod(out.shape)},",
-        f".first_zero_point = {first.zero_point}, .second_zero_point = {second.zero_point}, "
-        f".output_zero_point = {out.zero_point},",
+        f".coarse_zero_point = {writer.tensor(coarse).zero_point}, "
+        f".fine_zero_point = {writer.tensor(fine).zero_point}, .output_zero_point = {out.zero_point},",
         f".low = {low}, .high = {high},",
-        f".first = {_braces((c.multiplier_a, c.shift_a))}, .second = {_braces((c.multiplier_b, c.shift_b))},",
-        f".output = {_braces((c.multiplier, c.shift))},",
+        f".fine = {_braces((c.multiplier_b, c.shift_b))}, .output = {_braces((c.multiplier, c.shift))},",
     )
     name = writer.name(op.name)
-    places = ", ".join(writer.place(b) for b in (*step.inputs, step.output))
+    places = ", ".join(writer.place(b) for b in (coarse, fine, step.output))
+    added = " and ".join(writer.plan.buffers[b].tensor for b in (coarse, fine))
     return Call(
         step,
-        _comment(writer, step, f"sum with {writer.plan.buffers[step.inputs[1]].tensor}"),
+        f"{op.name}: sum of {added}, {_laid_out(writer, step.output)}",
         f"acs_add_s8(&{name}, {places})",
         fallible=False,
         layer=Layer("acs_add_t", name, lines),
     )
+
+
+def _scale(tensor: Tensor) -> float:
+    return float(np.float32(tensor.scale))
 
 
 def _clamp(writer: Writer, step: Step) -> Call:

@@ -103,7 +103,7 @@ def _licence(root: Path) -> bytes:
 
 def _check_sums(files: dict[str, bytes]) -> None:
     lines = (resource_dir("firmware") / "kernels" / "cmsis_nn" / f"bakenn-{BAKENN_VERSION}.sha256").read_text()
-    known = dict(reversed(line.split("  ", 1)) for line in lines.splitlines())
+    known = {name: digest for digest, name in (line.split("  ", 1) for line in lines.splitlines())}
     for name, content in files.items():
         if known.get(name) != hashlib.sha256(content).hexdigest():
             raise AcsgenError(

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from acsgen import __version__
 from acsgen.emit.calls import Writer
@@ -43,6 +44,19 @@ class Project:
     plan: Plan
     constant_bytes: int
     kept: Path | None
+
+    def summary(self) -> dict[str, Any]:
+        """The figures as JSON takes them."""
+        return {
+            "project": str(self.path),
+            "name": self.name,
+            "board": self.board,
+            "macs": int(self.plan.macs()),
+            "arena_bytes": self.plan.arena_bytes,
+            "lower_bound_bytes": self.plan.lower_bound_bytes,
+            "constant_bytes": self.constant_bytes,
+            "kept": None if self.kept is None else str(self.kept),
+        }
 
 
 def generate(

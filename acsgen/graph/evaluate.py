@@ -109,8 +109,7 @@ def avg_pool(op: AvgPool, x: Float) -> Float:
     """Mean of the part of every window that lies inside the image."""
     inside = np.ones((1, *x.shape[1:3], 1), np.float32)
     total, count = (
-        windows(image, op.kernel, op.stride, op.padding).sum(axis=(3, 4), dtype=np.float32)
-        for image in (x, inside)
+        windows(image, op.kernel, op.stride, op.padding).sum(axis=(3, 4), dtype=np.float32) for image in (x, inside)
     )
     mean: Float = total / count
     return mean

@@ -104,9 +104,7 @@ def _forced_masks(graph: Graph, samples: int, gates: Gates) -> dict[str, Array]:
             raise AcsgenError(f"'{name}' is no mask of graph '{graph.name}': its masks are {sorted(shapes)}")
         values = np.asarray(mask)
         if values.shape not in (shapes[name], (samples, *shapes[name])):
-            raise AcsgenError(
-                f"mask '{name}' is {shapes[name]} or {(samples, *shapes[name])}, got {values.shape}"
-            )
+            raise AcsgenError(f"mask '{name}' is {shapes[name]} or {(samples, *shapes[name])}, got {values.shape}")
         if not np.isin(values, (0, 1)).all():
             raise AcsgenError(f"mask '{name}' holds something other than 0 and 1")
         forced[name] = np.broadcast_to(values.astype(bool), (samples, *shapes[name]))

@@ -57,9 +57,7 @@ class Graph:
         return tuple(op for op in self.ops if isinstance(op, Gate))
 
 
-def make_graph(
-    name: str, source: Tensor, output: str, ops: Iterable[Op], known: Mapping[str, Tensor] = {}
-) -> Graph:
+def make_graph(name: str, source: Tensor, output: str, ops: Iterable[Op], known: Mapping[str, Tensor] = {}) -> Graph:
     """A checked graph: shapes are inferred, scales come from `known`, dead operators are dropped.
 
     Raises AcsgenError where an operator reads what nobody wrote, two write one tensor, or shapes
@@ -70,9 +68,7 @@ def make_graph(
     for op in ops:
         missing = [i for i in op.inputs if i not in tensors]
         if missing:
-            raise AcsgenError(
-                f"{type(op).__name__} '{op.name}' reads '{missing[0]}', which nothing wrote before it"
-            )
+            raise AcsgenError(f"{type(op).__name__} '{op.name}' reads '{missing[0]}', which nothing wrote before it")
         if op.output in tensors:
             raise AcsgenError(f"{type(op).__name__} '{op.name}' writes '{op.output}' a second time")
         shape = op.output_shape(*(tensors[i].shape for i in op.inputs))

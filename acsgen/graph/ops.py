@@ -87,9 +87,7 @@ def _window_output(op: Op, shape: Shape, kernel: Pair, stride: Pair, dilation: P
     if len(shape) != 3:
         raise op._misfit(f"needs an input (H, W, C), got {shape}")
     padded = (shape[0] + pad.top + pad.bottom, shape[1] + pad.left + pad.right)
-    size = [
-        (p - (k - 1) * d - 1) // s + 1 for p, k, s, d in zip(padded, kernel, stride, dilation, strict=True)
-    ]
+    size = [(p - (k - 1) * d - 1) // s + 1 for p, k, s, d in zip(padded, kernel, stride, dilation, strict=True)]
     if min(size) < 1:
         raise op._misfit(f"window {kernel} is larger than its padded input {padded}")
     return size[0], size[1]
@@ -141,20 +139,10 @@ class Conv2D(Op):
 
     def macs(self, *inputs: Shape) -> int:
         height, width, _ = self.output_shape(*inputs)
-        return height * width * self.weights.size // (1 if self.partition is None else self.partition_groups)
-
-    @property
-    def partition_groups(self) -> int:
-        return 1 if self.partition is None else len(set(self.partition))
-
-    @property
-    def used_weights(self) -> NDArray[Any]:
-        """The weights that count: with a `partition`, zero between channels of different groups."""
         if self.partition is None:
-            return self.weights
-        group = np.array(self.partition)
-        together = (group[:, None] == group[None, :])[:, None, None, :]
-        return np.where(together, self.weights, self.weights.dtype.type(0))
+            return height * width * self.weights.size
+        inside = sum(self.partition.count(group) ** 2 for group in set(self.partition))
+        return height * width * self.kernel[0] * self.kernel[1] * inside
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import Any
 
 from acsgen.errors import AcsgenError
 from acsgen.graph import (
@@ -267,7 +268,7 @@ def _apply_mask(draft: _Draft, op: ApplyMask) -> None:
     )
 
 
-_PLANNERS: dict[type[Op], Callable[[_Draft, Op], None]] = {
+_PLANNERS: dict[type[Op], Callable[[_Draft, Any], None]] = {
     Conv2D: _conv,
     Dense: _conv,
     DepthwiseConv2D: _depthwise,
@@ -279,7 +280,7 @@ _PLANNERS: dict[type[Op], Callable[[_Draft, Op], None]] = {
     Flatten: _flatten,
     Gate: _gate,
     ApplyMask: _apply_mask,
-}  # type: ignore[dict-item]
+}
 
 
 def _image(shape: tuple[int, ...]) -> tuple[int, int, int]:

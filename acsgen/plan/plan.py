@@ -103,4 +103,5 @@ def count_macs(
         for gate in gates:
             share = share * (density.get(gate, 1.0) if gate else 1.0)
         total = total + macs * share
-    return np.rint(total).astype(np.int64)
+    result: NDArray[np.int64] = np.rint(total).astype(np.int64)
+    return result

@@ -44,12 +44,13 @@ def _fold_batch_norm(first: Op, second: Op) -> tuple[Op, ...] | None:
         return None
     if first.activation != "none":
         return None
-    scale = second.scale
+    old, scale = first.weights.astype(np.float32), second.scale
     if isinstance(first, DepthwiseConv2D):
-        weights = first.weights * scale
+        weights = old * scale
     else:  # output channels come first
-        weights = first.weights * scale.reshape(-1, *[1] * (first.weights.ndim - 1))
-    return (replace(first, output=second.output, weights=weights, bias=first.bias * scale + second.offset),)
+        weights = old * scale.reshape(-1, *[1] * (old.ndim - 1))
+    bias = first.bias.astype(np.float32) * scale + second.offset
+    return (replace(first, output=second.output, weights=weights, bias=bias),)
 
 
 def _relu_before_mask(first: Op, second: Op) -> tuple[Op, ...] | None:

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acsgen.errors import AcsgenError
-from acsgen.golden.arithmetic import quantize_multiplier
-from acsgen.golden.operators import activation_range
+from acsgen.golden.arithmetic import activation_range, quantize_multiplier
 from acsgen.graph import (
     ApplyMask,
     AvgPool,
@@ -73,7 +72,7 @@ def _with_scale(tensor: Tensor, span: Range) -> Tensor:
     low, high = span
     if high - low == 0:
         return replace(tensor, scale=1.0, zero_point=0)
-    scale = (high - low) / (INT8_MAX - INT8_MIN)
+    scale = _float32((high - low) / (INT8_MAX - INT8_MIN))
     zero_point = int(np.clip(round(INT8_MIN - low / scale), INT8_MIN, INT8_MAX))
     return replace(tensor, scale=scale, zero_point=zero_point)
 
@@ -95,11 +94,12 @@ def _quantize_weighted(
     weights, bias = per_channel.astype(np.float64), op.bias.astype(np.float64)
     # A channel of tiny weights and a large bias takes a coarser scale, or its bias would not fit int32.
     w_scale = np.maximum(np.abs(weights).max(axis=1) / INT8_MAX, np.abs(bias) / (source.scale * BIAS_LIMIT))
-    w_scale = np.where(w_scale == 0, 1.0, w_scale)
+    w_scale = np.where(w_scale == 0, 1.0, w_scale).astype(np.float32).astype(np.float64)
     quantized = np.clip(np.rint(weights / w_scale[:, None]), -INT8_MAX, INT8_MAX).astype(np.int8)
     quantized_bias = np.rint(bias / (w_scale * source.scale)).astype(np.int32)
-    _prove_no_overflow(op, quantized, quantized_bias, source.zero_point)
     multipliers = [quantize_multiplier(source.scale * s / target.scale) for s in w_scale]
+    left_shift = np.array([max(shift, 0) for _, shift in multipliers])
+    _prove_no_overflow(op, quantized, quantized_bias, source.zero_point, left_shift)
     low, high = activation_range(op.activation, target)
     shaped = quantized.T if isinstance(op, DepthwiseConv2D) else quantized
     return replace(
@@ -112,10 +112,18 @@ def _quantize_weighted(
     )
 
 
-def _prove_no_overflow(op: Op, weights: NDArray[np.int8], bias: NDArray[np.int32], zero_point: int) -> None:
-    """sum|w| * max|x - zero point| + |bias| < 2^31 for every output channel."""
+def _float32(scale: float) -> float:
+    """Scales have float32's precision, as TFLite's do: an exported model means the same everywhere."""
+    return float(np.float32(scale))
+
+
+def _prove_no_overflow(
+    op: Op, weights: NDArray[np.int8], bias: NDArray[np.int32], zero_point: int, left_shift: NDArray[np.int64]
+) -> None:
+    """(sum|w| * max|x - zero point| + |bias|) * 2^left shift < 2^31 for every output channel."""
     reach = max(INT8_MAX - zero_point, zero_point - INT8_MIN)
     worst = np.abs(weights.astype(np.int64)).sum(axis=1) * reach + np.abs(bias.astype(np.int64))
+    worst <<= left_shift
     if worst.max() >= INT32_LIMIT:
         channel = int(worst.argmax())
         raise AcsgenError(

@@ -102,12 +102,16 @@ typedef struct {
     int32_t multiplier, shift;
 } acs_scale_t;
 
-/** Sum of two tensors. Inputs are shifted left by 20, scaled, added, scaled (TFLite's int8 add). */
+/**
+ * Sum of two tensors: TFLite's int8 add, (coarse + fine) with both addends first shifted left by 20 and
+ * brought to twice the larger scale. The addend of the larger scale is then just halved; only the other
+ * one, the fine one, needs a multiplication. All shifts are <= 0.
+ */
 typedef struct {
     uint32_t count; /**< Elements. */
-    int16_t first_zero_point, second_zero_point, output_zero_point;
+    int16_t coarse_zero_point, fine_zero_point, output_zero_point;
     int16_t low, high;
-    acs_scale_t first, second, output; /**< All shifts are <= 0. */
+    acs_scale_t fine, output;
 } acs_add_t;
 
 /* Kernels of the kernel set -------------------------------------------------------------------- */
@@ -147,8 +151,8 @@ ACS_MUST_CHECK bool acs_avg_pool_s8(const acs_pool_t *layer, const acs_list_t *a
 
 /* Kernels that every kernel set shares --------------------------------------------------------- */
 
-/** Element-wise sum; output may be first or second. */
-void acs_add_s8(const acs_add_t *layer, const int8_t *first, const int8_t *second, int8_t *output);
+/** Element-wise sum; output may be coarse or fine. */
+void acs_add_s8(const acs_add_t *layer, const int8_t *coarse, const int8_t *fine, int8_t *output);
 
 /** Clamp to [low, high]; output may be input. */
 void acs_clamp_s8(uint32_t count, int8_t low, int8_t high, const int8_t *input, int8_t *output);

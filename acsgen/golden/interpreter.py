@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs an int8 graph: the reference for every kernel set and every target."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acsgen.errors import AcsgenError
+from acsgen.golden.arithmetic import quantize
+from acsgen.golden.operators import compute
+from acsgen.graph.execute import Gates, execute
+from acsgen.graph.ir import Graph
+from acsgen.graph.ops import Op
+
+
+def run(
+    graph: Graph, x: NDArray[np.int8], gates: Gates = "run", keep: Collection[str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """The values of the tensors `keep` (None: of all): int8 (N, ...), masks uint8 (N, G).
+
+    x: int8 (N, H, W, C), as `quantize_input` makes it. gates: see `acsgen.graph.execute.Gates`.
+    Masks are honoured by multiplying: everything is computed, closed channels are then cleared.
+    """
+    if x.dtype != np.int8:
+        raise AcsgenError(f"graph '{graph.name}' reads int8, got {x.dtype}: use quantize_input")
+
+    def step(op: Op, values: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+        sources = tuple(graph.tensors[name] for name in op.inputs)
+        return compute(op, values, sources, graph.tensors[op.output])
+
+    return execute(graph, x, step, gates, keep)
+
+
+def quantize_input(graph: Graph, x: NDArray[Any]) -> NDArray[np.int8]:
+    """Real inputs (N, H, W, C) as the int8 that the graph reads (TFLite's Quantize)."""
+    return quantize(x, graph.tensors[graph.input])
