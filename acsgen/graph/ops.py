@@ -144,6 +144,15 @@ class Conv2D(Op):
         inside = sum(self.partition.count(group) ** 2 for group in set(self.partition))
         return height * width * self.kernel[0] * self.kernel[1] * inside
 
+    @property
+    def used_weights(self) -> NDArray[Any]:
+        """The weights that count: with a `partition`, zero between channels of different groups."""
+        if self.partition is None:
+            return self.weights
+        group = np.array(self.partition)
+        together = (group[:, None] == group[None, :])[:, None, None, :]
+        return np.where(together, self.weights, self.weights.dtype.type(0))
+
 
 @dataclass(frozen=True, eq=False)
 class DepthwiseConv2D(Op):
