@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trained networks: Keras layers, model zoo, losses, MAC counts and training.
+
+Importing this package registers the layers, after which `keras.saving.load_model` reads files
+that use them.
+"""
+
+from __future__ import annotations
+
+from acsgen.nn.layers import ApplyMask, ChannelGate, DGConv2D
+from acsgen.nn.zoo import acs_bottleneck_resnet, gated_twin
+
+__all__ = ["ApplyMask", "ChannelGate", "DGConv2D", "acs_bottleneck_resnet", "gated_twin"]
