@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acsgen.emit.project import read_manifest
+from acsgen.emit.surroundings import BOARD_FILE
 from acsgen.errors import AcsgenError
 from acsgen.golden.interpreter import quantize_input, run
 from acsgen.graph import Graph
 from acsgen.plan.document import Observed, PlanFile, read_plan
 from acsgen.quantize.acsq import fingerprint, load_acsq
 from acsgen.quantize.calibrate import Samples
-from acsgen.target.boards import load_board
+from acsgen.target.boards import read_board
 from acsgen.target.build import firmware_of
 from acsgen.target.emulator import Emulator, RunResult, Transport
 from acsgen.target.link import RunMode
@@ -121,7 +122,7 @@ def verify(
     another model, or the emulator is missing.
     """
     model = project / "model.acsq"
-    graph, plan, board = load_acsq(model), read_plan(project / "plan.json"), load_board(read_manifest(project)["board"])
+    graph, plan, board = load_acsq(model), read_plan(project / "plan.json"), read_board(project / BOARD_FILE, read_manifest(project)["board"])
     inputs = quantize_input(graph, samples.x)
     comparison = _Comparison(graph, plan)
     gated: list[RunResult] = []

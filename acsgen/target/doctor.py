@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks whether everything is installed that acsgen needs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+import acsgen
+from acsgen.target.boards import EmulatorSpec, Toolchain, list_boards, load_board
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that acsgen needs."""
+
+    name: str
+    ok: bool
+    found: str
+    """What is there: a version, a path, or ``missing``."""
+    needed: str
+    """What should be there."""
+    fix: str
+    """The line that installs it."""
+
+
+PYTHON = (3, 11)
+
+MISSING = "missing"
+
+
+def checks() -> list[Check]:
+    """Returns every check, in the order in which a user would mend them."""
+    boards = [load_board(name) for name in list_boards()]
+    toolchains = {board.toolchain for board in boards}
+    emulators = {board.emulator for board in boards if board.emulator is not None}
+    return [
+        _python(),
+        *(_package(requirement) for requirement in requirements()),
+        *_by_name(_compiler(toolchain) for toolchain in toolchains),
+        *_by_name(_c_library(toolchain) for toolchain in toolchains),
+        *_by_name(_emulator(spec) for spec in emulators),
+    ]
+
+
+def _by_name(found: Iterable[Check]) -> list[Check]:
+    """Sorts by name; boards that share a program need one check of it."""
+    return sorted({check.name: check for check in found}.values(), key=lambda check: check.name)
+
+
+def _python() -> Check:
+    needed = ".".join(map(str, PYTHON))
+    return Check(
+        name="python",
+        ok=sys.version_info >= PYTHON,
+        found=".".join(map(str, sys.version_info[:3])),
+        needed=f">={needed}",
+        fix=f"install Python {needed} or newer and make a virtual environment with it",
+    )
+
+
+def requirements() -> list[Requirement]:
+    """Returns the Python packages that acsgen asks for on this kind of machine."""
+    try:
+        lines = metadata.requires("acsgen") or []
+    except metadata.PackageNotFoundError:  # a checkout that is not installed
+        project = Path(acsgen.__file__).parents[1] / "pyproject.toml"
+        lines = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+    asked = [Requirement(line) for line in lines]
+    return [each for each in asked if each.marker is None or each.marker.evaluate({"extra": ""})]
+
+
+def _package(requirement: Requirement) -> Check:
+    found = _version(requirement.name) or MISSING
+    needed = str(requirement.specifier)
+    return Check(
+        name=requirement.name,
+        ok=found != MISSING and requirement.specifier.contains(found, prereleases=True),
+        found=found,
+        needed=needed or "any version",
+        fix=f"pip install '{requirement.name}{needed}'",
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _compiler(toolchain: Toolchain) -> Check:
+    return _program(toolchain.compiler, "GNU compiler", toolchain.install)
+
+
+def _emulator(spec: EmulatorSpec) -> Check:
+    return _program(spec.program, "QEMU", spec.install)
+
+
+def _program(program: str, needed: str, fix: str) -> Check:
+    said = _output([program, "--version"])
+    return Check(
+        name=program,
+        ok=said is not None,
+        found=MISSING if said is None else said.splitlines()[0],
+        needed=needed,
+        fix=fix,
+    )
+
+
+def _c_library(toolchain: Toolchain) -> Check:
+    """The compiler answers with a path if it finds the library, and with the bare name if not."""
+    said = _output([toolchain.compiler, "-print-file-name=libc.a"])
+    found = said.strip() if said else ""
+    ok = Path(found).is_absolute()
+    return Check(
+        name=f"{toolchain.prefix}libc",
+        ok=ok,
+        found=found if ok else MISSING,
+        needed="C library",
+        fix=toolchain.install,
+    )
+
+
+def _output(command: list[str]) -> str | None:
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout or None

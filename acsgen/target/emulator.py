@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs firmware in QEMU.
+
+An emulator needs Linux or macOS (or WSL): QEMU inherits a socket.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Literal, Self
+
+from acsgen.errors import AcsgenError
+from acsgen.target.boards import Board, EmulatorSpec
+from acsgen.target.link import LinkClient, ModelInfo, RunMode, SocketStream
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+Transport = Literal["semihosting", "uart"]
+"""How the firmware reaches the host: quickly, or the way that a real board does."""
+
+_END_SECONDS = 2.0
+_STDERR_BYTES = 2000
+"""How much of QEMU's messages is looked at; what matters comes first, registers after."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What one run in the emulator gave."""
+
+    output: npt.NDArray[np.int8]
+    masks: npt.NDArray[np.uint8]
+    """One entry per gated group: 1 computed, 0 skipped."""
+    instructions: int
+    """Instructions that the run took, exact; 0 if tensors were sent."""
+    tensors: dict[int, bytes]
+    """Every tensor by its index in ``plan.json``, if they were asked for."""
+
+
+class Emulator:
+    """A board in QEMU, with firmware in it that waits for inputs.
+
+    .. code-block:: python
+
+        with Emulator(load_board("stm32f405"), result.elf) as emulator:
+            run = emulator.run(image, RunMode.SKIP)
+    """
+
+    link: LinkClient
+    """The link to the firmware, for what ``run`` does not do."""
+    info: ModelInfo
+    """The model in the firmware."""
+
+    def __init__(
+        self,
+        board: Board,
+        elf: Path,
+        *,
+        transport: Transport = "semihosting",
+        start_timeout: float = 30.0,
+    ) -> None:
+        """``start_timeout`` is in seconds."""
+        self._spec = _require_emulator(board)
+        self._elf = elf
+        self._transport = transport
+        self._start_timeout = start_timeout
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
+        self._stderr: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        if not self._elf.is_file():
+            raise AcsgenError(f"there is no firmware {self._elf}; build the project first")
+        try:
+            self._start()
+            self.info = self.link.connect(self._start_timeout)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def run(
+        self,
+        data: npt.ArrayLike,
+        mode: RunMode = RunMode.SKIP,
+        *,
+        tensors: bool = False,
+        timeout: float = 120.0,
+    ) -> RunResult:
+        """Runs the model on one input of int8 values; ``timeout`` in seconds."""
+        import numpy as np
+
+        values = np.asarray(data)
+        if values.dtype != np.int8:
+            raise AcsgenError(f"an input is an array of int8, not of {values.dtype}")
+        result = self.link.run(self.info, values.tobytes(), mode, tensors=tensors, timeout=timeout)
+        return RunResult(
+            output=np.frombuffer(result.output, dtype=np.int8),
+            masks=np.frombuffer(result.masks, dtype=np.uint8),
+            instructions=self._spec.instructions(result.ticks),
+            tensors=result.tensors,
+        )
+
+    def wait(self, timeout: float = 10.0) -> int:
+        """Waits until the firmware has ended, and returns its exit code; ``timeout`` in seconds."""
+        assert self._process is not None
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AcsgenError(f"the firmware did not end within {timeout:g} s") from None
+
+    def close(self) -> None:
+        """Ends the emulator, whatever it is doing."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        if self._stderr is not None:
+            self._stderr.close()
+
+    def _start(self) -> None:
+        self._connection, theirs = socket.socketpair()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115, closed in close()
+        with theirs:
+            fd = theirs.fileno()
+            uart = self._transport == "uart"
+            self._process = subprocess.Popen(
+                _command(self._spec, self._elf, fd if uart else None),
+                stdin=subprocess.DEVNULL if uart else fd,
+                stdout=subprocess.DEVNULL if uart else fd,
+                stderr=self._stderr,
+                pass_fds=(fd,) if uart else (),
+            )
+        self.link = LinkClient(SocketStream(self._connection, self._post_mortem))
+
+    def _post_mortem(self) -> str:
+        """Says how the emulator ended."""
+        assert self._process is not None
+        assert self._stderr is not None
+        try:
+            code: int | None = self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = None
+        self._stderr.seek(0)
+        text = self._stderr.read(_STDERR_BYTES).decode("utf-8", errors="replace")
+        lines = [line.strip() for line in text.splitlines() if line and "warning:" not in line]
+        said = lines[0] if lines else "it said nothing"
+        how = "closed the link" if code is None else f"ended with exit code {code}"
+        return f"{self._spec.program} with {self._elf} {how}: {said}"
+
+
+def _require_emulator(board: Board) -> EmulatorSpec:
+    spec = board.emulator
+    if spec is None:
+        raise AcsgenError(f"board {board.name} has no emulator; use a real one")
+    if shutil.which(spec.program) is None:
+        raise AcsgenError(f"running needs {spec.program}; install it: {spec.install}")
+    return spec
+
+
+def _command(spec: EmulatorSpec, elf: Path, uart_fd: int | None) -> list[str]:
+    """``uart_fd`` is the socket for the UART; without one the firmware gets semihosting."""
+    command = [spec.program, "-M", spec.machine, "-kernel", str(elf)]
+    command += ["-display", "none", "-monitor", "none"]
+    command += ["-icount", f"shift={spec.icount_shift},sleep=off,align=off", *spec.args]
+    if uart_fd is None:
+        return [*command, "-serial", "null", "-semihosting-config", "enable=on,target=native"]
+    return [*command, "-chardev", f"socket,id=uart,fd={uart_fd}", "-serial", "chardev:uart"]

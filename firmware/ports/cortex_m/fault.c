@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fault.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "port.h"
+#include "semihosting.h"
+
+#define SCB_ICSR (*(volatile uint32_t *)0xE000ED04u)
+#define SCB_CFSR (*(volatile uint32_t *)0xE000ED28u)
+#define SCB_HFSR (*(volatile uint32_t *)0xE000ED2Cu)
+#define SCB_DFSR (*(volatile uint32_t *)0xE000ED30u)
+#define SCB_MMFAR (*(volatile uint32_t *)0xE000ED34u)
+#define SCB_BFAR (*(volatile uint32_t *)0xE000ED38u)
+
+#define ICSR_VECTACTIVE 0x1FFu
+#define CFSR_MMARVALID (1u << 7)
+#define CFSR_BFARVALID (1u << 15)
+#define HFSR_DEBUGEVT (1u << 31)
+#define DFSR_BKPT (1u << 1)
+
+#define EXCEPTION_HARD_FAULT 3u
+#define BKPT_SEMIHOSTING 0xBEABu
+#define BKPT_BYTES 2u
+
+/* Stack that port_fault() and all that it calls must find. */
+#define HANDLER_STACK_BYTES 256
+#define TO_TEXT(number) #number
+#define TEXT(number) TO_TEXT(number)
+
+extern uint8_t port_stack_bottom[], port_stack_top[];
+
+/* What the processor pushes when it takes an exception. */
+typedef struct {
+    uint32_t r0, r1, r2, r3, r12, lr, pc, xpsr;
+} exception_frame_t;
+
+void port_fault(exception_frame_t *frame);
+
+/*
+ * Calls port_fault() with the frame. Where the stack has overflowed, or nearly, it begins anew at the
+ * top: the handler needs a stack itself, and would lock up the processor if it had none.
+ */
+__attribute__((naked)) void port_fault_entry(void)
+{
+    __asm__ volatile("mov r0, sp\n"
+                     "ldr r1, =port_stack_bottom + " TEXT(HANDLER_STACK_BYTES) "\n"
+                     "cmp r0, r1\n"
+                     "bhs 1f\n"
+                     "ldr r1, =port_stack_top\n"
+                     "mov sp, r1\n"
+                     "1: ldr r1, =port_fault\n"
+                     "bx r1\n"
+                     ".ltorg\n");
+}
+
+/* The counterpart of the comparison in port_fault_entry(): is the interrupted stack still there? */
+static bool has_stack(const exception_frame_t *frame)
+{
+    uintptr_t start = (uintptr_t)frame;
+
+    return start >= (uintptr_t)port_stack_bottom + HANDLER_STACK_BYTES &&
+           start <= (uintptr_t)port_stack_top - sizeof *frame;
+}
+
+/* CFSR first: where it tells of a fault, pc may not be readable, and a fault in here is the end. */
+static bool is_unanswered_semihosting(const exception_frame_t *frame, uint32_t exception)
+{
+    return exception == EXCEPTION_HARD_FAULT && SCB_CFSR == 0 &&
+           *(const uint16_t *)(uintptr_t)frame->pc == BKPT_SEMIHOSTING;
+}
+
+static char *put_text(char *to, const char *text)
+{
+    while (*text != '\0') {
+        *to++ = *text++;
+    }
+    return to;
+}
+
+static char *put_hex(char *to, const char *label, uint32_t value)
+{
+    to = put_text(to, label);
+    for (int shift = 28; shift >= 0; shift -= 4) {
+        *to++ = "0123456789abcdef"[(value >> shift) & 15u];
+    }
+    return to;
+}
+
+static char *put_exception(char *to, uint32_t exception)
+{
+    static const char *const names[] = {"NMI", "HardFault", "MemManage", "BusFault", "UsageFault"};
+    uint32_t index = exception - 2; /* reset, 1, is none of ours; it wraps round */
+
+    return index < sizeof names / sizeof names[0] ? put_text(to, names[index])
+                                                  : put_hex(to, "exception 0x", exception);
+}
+
+static char *put_fault_status(char *to)
+{
+    uint32_t cfsr = SCB_CFSR;
+
+    to = put_hex(to, ", CFSR 0x", cfsr);
+    to = put_hex(to, ", HFSR 0x", SCB_HFSR);
+    if ((cfsr & CFSR_MMARVALID) != 0) {
+        to = put_hex(to, ", address 0x", SCB_MMFAR);
+    } else if ((cfsr & CFSR_BFARVALID) != 0) {
+        to = put_hex(to, ", address 0x", SCB_BFAR);
+    }
+    return to;
+}
+
+void port_fault(exception_frame_t *frame)
+{
+    static char line[128];
+    uint32_t exception = SCB_ICSR & ICSR_VECTACTIVE;
+    char *end = line;
+
+    if (!has_stack(frame)) {
+        end = put_text(end, "stack overflow");
+    } else if (is_unanswered_semihosting(frame, exception)) {
+        frame->r0 = SEMIHOSTING_NOBODY;
+        frame->pc += BKPT_BYTES;
+        SCB_HFSR = HFSR_DEBUGEVT;
+        SCB_DFSR = DFSR_BKPT;
+        return;
+    } else {
+        end = put_exception(end, exception);
+        end = put_hex(end, " at pc 0x", frame->pc);
+    }
+    *put_fault_status(end) = '\0';
+    port_exit(PORT_EXIT_FAULT + exception, line);
+}

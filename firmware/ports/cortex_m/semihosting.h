@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * semihosting.h: asks the debugger or emulator, by way of BKPT 0xAB, to do what only a host can.
+ *
+ * Where nobody listens for that BKPT the processor takes a HardFault, whose handler (fault.c) lets the
+ * call return SEMIHOSTING_NOBODY. So the same binary runs in the emulator and on a bare board. The one
+ * case in which it cannot go on is a debugger that is attached but does not serve semihosting: the core
+ * then halts at the BKPT, which is what a debugger is for. Let it continue behind the BKPT, enable
+ * semihosting in it, or detach it and power-cycle the board.
+ */
+#ifndef SEMIHOSTING_H
+#define SEMIHOSTING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "link.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** What a call returns where nobody answers. */
+#define SEMIHOSTING_NOBODY UINT32_MAX
+
+/**
+ * Opens the host's standard input and output.
+ *
+ * @return false if nobody answers; no other function here may then be called
+ */
+LINK_MUST_CHECK bool semihosting_open(void);
+
+/** The host's standard input and output; valid once semihosting_open() has returned true. */
+extern const link_transport_t semihosting_stream;
+
+/** Writes a line to the host's console, which is not the stream. */
+void semihosting_report(const char *line);
+
+/** Ends the emulator with an exit code. */
+__attribute__((noreturn)) void semihosting_exit(uint32_t code);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SEMIHOSTING_H */

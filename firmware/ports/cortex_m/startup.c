@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Vector table and start-up of every Cortex-M. */
+#include <stdint.h>
+
+#include "fault.h"
+#include "port.h"
+
+/* From firmware.ld. */
+extern uint32_t port_stack_bottom[], port_stack_top[];
+extern uint32_t port_data_load[], port_data_start[], port_data_end[];
+extern uint32_t port_bss_start[], port_bss_end[];
+
+#define SCB_VTOR (*(volatile uint32_t *)0xE000ED08u)
+#define SCB_CFSR (*(volatile uint32_t *)0xE000ED28u)
+
+#define MPU_TYPE (*(volatile uint32_t *)0xE000ED90u)
+#define MPU_CTRL (*(volatile uint32_t *)0xE000ED94u)
+#define MPU_RBAR (*(volatile uint32_t *)0xE000ED9Cu)
+#define MPU_RASR (*(volatile uint32_t *)0xE000EDA0u)
+
+#define TYPE_DREGION (0xFFu << 8)
+#define CTRL_ENABLE_OVER_DEFAULT_MAP 5u
+#define RBAR_REGION_0 (1u << 4)
+#define RASR_NO_ACCESS_8_KB ((1u << 28) | (12u << 1) | 1u)
+#define GUARD_BYTES 0x2000u
+
+int main(void);
+__attribute__((noreturn)) void port_reset(void);
+__attribute__((noreturn)) void port_start(void);
+
+typedef void (*vector_t)(void);
+
+/*
+ * The firmware enables no interrupt; one that comes all the same is a fault. PORT_IRQ_COUNT is in the
+ * board's TOML: a table that is too short would hand the chip code as addresses.
+ */
+struct vector_table {
+    uint32_t *initial_stack;
+    vector_t core[15];
+    vector_t irq[PORT_IRQ_COUNT];
+};
+
+__attribute__((section(".vectors"), used)) const struct vector_table port_vectors = {
+    .initial_stack = port_stack_top,
+    .core = {port_reset, [1 ... 14] = port_fault_entry},
+    .irq = {[0 ... PORT_IRQ_COUNT - 1] = port_fault_entry},
+};
+
+/*
+ * In assembly because nothing may be assumed yet: a boot loader that jumps here may have left its own
+ * stack, and code that the compiler writes may use the FPU, which is off after reset (CPACR: full
+ * access to coprocessors 10 and 11).
+ */
+__attribute__((naked)) void port_reset(void)
+{
+    __asm__ volatile("cpsid i\n"
+                     "ldr r0, =port_stack_top\n"
+                     "msr msp, r0\n"
+                     "movs r0, #0\n"
+                     "msr control, r0\n"
+                     "isb\n"
+#if defined(__ARM_FP)
+                     "ldr r0, =0xE000ED88\n"
+                     "ldr r1, [r0]\n"
+                     "orr r1, r1, #0x00F00000\n"
+                     "str r1, [r0]\n"
+                     "dsb\n"
+                     "isb\n"
+#endif
+                     "bl port_start\n"
+                     ".ltorg\n");
+}
+
+/*
+ * Forbids the 8 KB below the stack, and with them below the RAM. Where nothing is there an access may
+ * fault by itself, but not everywhere: QEMU's mps2-an386 ignores it.
+ */
+static void guard_stack(void)
+{
+#if defined(__ARM_ARCH_7M__) || defined(__ARM_ARCH_7EM__)
+    if ((MPU_TYPE & TYPE_DREGION) == 0) {
+        return;
+    }
+    MPU_CTRL = 0;
+    MPU_RBAR = ((uint32_t)(uintptr_t)port_stack_bottom - GUARD_BYTES) | RBAR_REGION_0;
+    MPU_RASR = RASR_NO_ACCESS_8_KB;
+    MPU_CTRL = CTRL_ENABLE_OVER_DEFAULT_MAP;
+    __asm__ volatile("dsb\n isb" : : : "memory");
+#endif
+}
+
+void port_start(void)
+{
+    const uint32_t *from = port_data_load;
+
+    SCB_VTOR = (uint32_t)(uintptr_t)&port_vectors;
+    for (uint32_t *to = port_data_start; to < port_data_end; to++) {
+        *to = *from++;
+    }
+    for (uint32_t *to = port_bss_start; to < port_bss_end; to++) {
+        *to = 0;
+    }
+    /* Fault flags stay until they are cleared; the fault handler relies on a clean start. */
+    SCB_CFSR = UINT32_MAX;
+    guard_stack();
+    port_init();
+    /* Decides for a link now: a fault handler could not step over the BKPT that asks. */
+    (void)port_link();
+    (void)main();
+    port_exit(PORT_EXIT_OK, NULL);
+}

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from acsgen.target import doctor
+
+
+def test_everything_is_there() -> None:
+    checks = doctor.checks()
+    assert [check for check in checks if not check.ok] == []
+    names = [check.name for check in checks]
+    assert len(names) == len(set(names))
+    for name in ("python", "platformio", "scons", "arm-none-eabi-gcc", "arm-none-eabi-libc"):
+        assert name in names
+    assert "qemu-system-arm" in names
+
+
+def test_missing_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    missing = {check.name: check for check in doctor.checks() if not check.ok}
+    assert set(missing) == {"arm-none-eabi-gcc", "arm-none-eabi-libc", "qemu-system-arm"}
+    assert "gcc-arm-none-eabi" in missing["arm-none-eabi-gcc"].fix
+    assert "libnewlib-arm-none-eabi" in missing["arm-none-eabi-libc"].fix
+    assert missing["qemu-system-arm"].fix.startswith("apt-get install")
+    assert {check.found for check in missing.values()} == {doctor.MISSING}
+
+
+def test_compiler_without_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = tmp_path / "arm-none-eabi-gcc"
+    compiler.write_text('#!/bin/sh\necho "libc.a"\n', encoding="utf-8")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    missing = {check.name for check in doctor.checks() if not check.ok}
+    assert missing >= {"arm-none-eabi-libc"}
+    assert "arm-none-eabi-gcc" not in missing
+
+
+def test_requirements_are_those_of_the_package() -> None:
+    names = {requirement.name for requirement in doctor.requirements()}
+    assert {"numpy", "jinja2", "pyelftools", "bakenn", "platformio", "scons"} <= names
+    assert "pytest" not in names
+
+
+def test_wrong_and_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [Requirement("no-such-package>=1"), Requirement("scons==0.1"), Requirement("pyserial")]
+    monkeypatch.setattr(doctor, "requirements", lambda: asked)
+    by_name = {check.name: check for check in doctor.checks()}
+    assert not by_name["no-such-package"].ok
+    assert by_name["no-such-package"].fix == "pip install 'no-such-package>=1'"
+    assert not by_name["scons"].ok
+    assert by_name["scons"].fix == "pip install 'scons==0.1'"
+    assert by_name["pyserial"].ok
