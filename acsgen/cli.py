@@ -12,11 +12,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from acsgen import __version__
 from acsgen.errors import AcsgenError
@@ -24,6 +25,44 @@ from acsgen.errors import AcsgenError
 # The golden model's matrices are small: with more threads numpy's BLAS mostly waits for itself, many times as
 # long when the machine is busy. Must be set before numpy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+#: Exit codes besides 0: something was found wrong by a check; the request itself cannot be carried out.
+FOUND_WRONG = 1
+CANNOT = 2
+#: As a shell reports a program that a signal ended: 128 + SIGINT, 128 + SIGPIPE.
+INTERRUPTED = 130
+NOBODY_READS = 141
+
+
+class _Commands(TyperGroup):
+    """Ends with one line on stderr and an exit code where the user can put something right."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return result
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes at the end
+            raise typer.Exit(NOBODY_READS) from None
+        except KeyboardInterrupt:
+            typer.echo("acsgen: interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except (AcsgenError, OSError) as error:
+            if ctx.params["debug"]:
+                import traceback
+
+                traceback.print_exception(error)
+            typer.echo(f"acsgen: {_one_line(error)}", err=True)
+            raise typer.Exit(CANNOT) from None
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return ": ".join(str(part) for part in (error.filename, error.strerror) if part is not None)
+    return " ".join(str(error).split("\n"))
+
 
 app = typer.Typer(
     name="acsgen",
@@ -37,31 +76,42 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+# readable=False: not checked by typer, the stages say in one line what cannot be read.
 Data = Annotated[
-    Path, typer.Option("--data", help="Samples: an .npz with x (N, ...), optionally y (N,) and scale.", metavar="FILE")
+    Path,
+    typer.Option(
+        "--data",
+        help="Samples: an .npz with x (N, ...), optionally y (N,) and scale.",
+        metavar="FILE",
+        readable=False,
+    ),
 ]
-Project = Annotated[Path, typer.Argument(help="Folder that 'acsgen generate' made.", metavar="PROJECT")]
-
-#: Exit codes besides 0: something was found wrong by a check; the request itself cannot be carried out.
-FOUND_WRONG = 1
-CANNOT = 2
+Project = Annotated[Path, typer.Argument(help="Folder that 'acsgen generate' made.", metavar="PROJECT", readable=False)]
 
 
-@app.callback()
-def _main(
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"acsgen {__version__}")
         raise typer.Exit
 
 
+@app.callback(cls=_Commands)
+def _main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Options of every command; _Commands reads `debug`."""
+
+
 @app.command()
 def quantize(
-    checkpoint: Annotated[Path, typer.Argument(help="A .keras checkpoint.", metavar="CHECKPOINT")],
+    checkpoint: Annotated[Path, typer.Argument(help="A .keras checkpoint.", metavar="CHECKPOINT", readable=False)],
     data: Data,
-    out: Annotated[Path, typer.Option("-o", "--output", help="The int8 graph to write.", metavar="FILE")],
+    out: Annotated[
+        Path, typer.Option("-o", "--output", help="The int8 graph to write.", metavar="FILE", readable=False)
+    ],
     force: Annotated[bool, typer.Option("--force", help="Replace OUTPUT if it exists.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -91,13 +141,14 @@ def quantize(
 
 @app.command()
 def generate(
-    model: Annotated[Path, typer.Argument(help="An int8 graph.", metavar="MODEL.acsq")],
+    model: Annotated[Path, typer.Argument(help="An int8 graph.", metavar="MODEL.acsq", readable=False)],
     board: Annotated[str, typer.Option("--board", help="A board's name (see 'acsgen boards').", metavar="BOARD")],
-    out: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", metavar="PROJECT")],
-    name: Annotated[str | None, typer.Option("--name", help="C name of the model.  [default: its own]")] = None,
-    kernels: Annotated[str | None, typer.Option("--kernels", help="Kernel set.  [default: the board's]")] = None,
+    out: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", metavar="PROJECT", readable=False)],
+    name: Annotated[str | None, typer.Option("--name", help="C name of the model (default: its own).")] = None,
+    kernels: Annotated[str | None, typer.Option("--kernels", help="Kernel set (default: the board's first).")] = None,
     cmsis_nn: Annotated[
-        Path | None, typer.Option("--cmsis-nn", help="A CMSIS-NN checkout to take the sources from.", metavar="DIR")
+        Path | None,
+        typer.Option("--cmsis-nn", help="A CMSIS-NN checkout to take the sources from.", metavar="DIR", readable=False),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a project that is there.")] = False,
     as_json: Json = False,
@@ -109,9 +160,7 @@ def generate(
     from acsgen.emit.project import generate as stage
     from acsgen.target.boards import load_board
 
-    project = stage(
-        model, load_board(board), out, name=name, kernels=kernels, cmsis_nn=cmsis_nn, force=force
-    )
+    project = stage(model, load_board(board), out, name=name, kernels=kernels, cmsis_nn=cmsis_nn, force=force)
     if project.kept:
         typer.echo(f"acsgen: the project that was there had been edited; it is now {project.kept}", err=True)
     if as_json:
@@ -134,7 +183,7 @@ def build(
     """
     from acsgen.target.build import build as stage
 
-    with _progress("Building", hidden=verbose):
+    with _progress("Building", hidden=verbose), redirect_stdout(sys.stderr) if as_json else nullcontext():
         result = stage(project, verbose=verbose)
     figures = {"elf": str(result.elf), "flash_bytes": result.flash_bytes, "ram_bytes": result.ram_bytes}
     _show(figures, f"Built in {result.seconds:.1f} s", as_json)
@@ -155,16 +204,18 @@ def verify(
 
     Exits with 1 if anything differs.
     """
+    from acsgen.emit.project import check_unchanged
     from acsgen.quantize.acsq import load_acsq
     from acsgen.quantize.calibrate import load_samples
+    from acsgen.target.emulator import Transport
     from acsgen.verify import verify as stage
 
+    check_unchanged(project, ("model.acsq", "plan.json"))
     graph = load_acsq(project / "model.acsq")
     samples = load_samples(data, graph.shape(graph.input)).first(images)
     with _progress("Verifying", total=len(samples.x)) as advance:
-        result = stage(
-            project, samples, tensors=tensors, transport="uart" if uart else "semihosting", progress=advance
-        )
+        transport: Transport = "uart" if uart else "semihosting"
+        result = stage(project, samples, tensors=tensors, transport=transport, progress=advance)
     if as_json:
         _print_json(result.summary())
     else:
@@ -188,7 +239,7 @@ def boards(as_json: Json = False) -> None:
 
     known = [load_board(name) for name in list_boards()]
     if as_json:
-        _print_json([asdict(board) for board in known])
+        _print_json([{**asdict(board), "path": str(board.path)} for board in known])
     else:
         from acsgen.report.tables import boards_table
 
@@ -211,9 +262,11 @@ def doctor(as_json: Json = False) -> None:
     if as_json:
         _print_json([asdict(check) for check in results])
     else:
-        from acsgen.report.tables import doctor_table
+        from acsgen.report.tables import doctor_advice, doctor_table
 
         _print(doctor_table(results))
+        if advice := doctor_advice(results):
+            typer.echo(f"\n{advice}")
     if not all(check.ok for check in results):
         raise typer.Exit(FOUND_WRONG)
 
@@ -221,7 +274,8 @@ def doctor(as_json: Json = False) -> None:
 @app.command()
 def demo(
     out: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for everything that it makes.", metavar="DIR")
+        Path,
+        typer.Option("-o", "--output", help="Folder for everything that it makes.", metavar="DIR", readable=False),
     ] = Path("build/demo"),
     board: Annotated[str, typer.Option("--board", help="A board's name.", metavar="BOARD")] = "stm32f405",
     images: Annotated[int, typer.Option("--images", min=1, help="Images to run in the emulator.")] = 500,
@@ -231,6 +285,7 @@ def demo(
 
     Example: acsgen demo -o build/demo
     """
+    _refuse_foreign(out, ("firmware", "ungated", "summary.json"))
     from acsgen.demo import run_demo
 
     with _progress("Demo") as describe:
@@ -247,26 +302,33 @@ def demo(
 
 
 def main() -> None:
-    """Entry point: one line on stderr and exit code 2 for whatever the user can put right."""
-    try:
-        app(standalone_mode=True)
-    except AcsgenError as error:
-        if "--debug" in sys.argv:
-            raise
-        typer.echo(f"acsgen: {error}", err=True)
-        sys.exit(CANNOT)
+    """Entry point of the program `acsgen`."""
+    app()
 
 
 def _refuse_existing(out: Path, force: bool) -> None:
+    """AcsgenError if a file cannot be written there, before anything is computed for it."""
+    if out.is_symlink() or (out.exists() and not out.is_file()):
+        raise AcsgenError(f"{out} is a folder, a link or a device, not a file to write: give another name")
     if out.exists() and not force:
         raise AcsgenError(f"{out} exists: give another file, or --force to replace it")
-    if out.is_dir():
-        raise AcsgenError(f"{out} is a folder, not a file to write")
+    if out.exists() and out.suffix != ".acsq":
+        raise AcsgenError(f"{out} is not called .acsq, --force does not replace it: give another name")
+    if not out.parent.is_dir():
+        raise AcsgenError(f"{out}: there is no folder {out.parent}: make it first")
+    if not os.access(out.parent, os.W_OK):
+        raise AcsgenError(f"{out}: the folder {out.parent} cannot be written to: give another")
+
+
+def _refuse_foreign(out: Path, own: tuple[str, ...]) -> None:
+    """AcsgenError if a folder holds something that does not begin like what will be written into it."""
+    if out.is_dir() and not all(path.name.startswith(own) for path in out.iterdir()):
+        raise AcsgenError(f"{out} holds other things: give a folder of its own")
 
 
 @contextmanager
 def _progress(title: str, total: int | None = None, hidden: bool = False) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr; yields `advance(steps, title=None)`. Without a terminal, titles as lines."""
+    """A progress bar on stderr; yields `advance(steps, title=None)`. Without a terminal, new titles as lines."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -274,15 +336,25 @@ def _progress(title: str, total: int | None = None, hidden: bool = False) -> Ite
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal) as bar:
         task = bar.add_task(title, total=total)
-        yield lambda steps=0, title=None: bar.update(task, advance=steps, description=title)
+
+        def advance(steps: int = 0, title: str | None = None) -> None:
+            bar.update(task, advance=steps, description=title)
+            if title and not console.is_terminal and not hidden:
+                typer.echo(title, err=True)
+
+        yield advance
 
 
 def _print(table: Any) -> None:
+    """A table as wide as the terminal; for a pipe as wide as it is, unless COLUMNS says otherwise."""
     from rich.console import Console
 
     console = Console()
-    # A pipe has no width; a table cut to 80 columns would lose its figures.
-    console.print(table, width=None if console.is_terminal else 160)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=500)
+    with console.capture() as captured:
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _print_json(value: Any) -> None:

@@ -76,7 +76,7 @@ class Writer:
     def __init__(self, plan: Plan, model: str) -> None:
         self.plan = plan
         self.model = model
-        self.names = Names()
+        self.names = Names(model)
         self.gates = {slot.mask: slot for slot in plan.gates}
 
     def calls(self) -> list[Call]:
@@ -87,10 +87,9 @@ class Writer:
 
     def place(self, name: str) -> str:
         """A buffer as a C expression."""
-        buffer = self.plan.buffers[name]
-        if buffer.tensor == self.plan.graph.input:
+        if self.plan.root(name) == self.plan.graph.input:
             return "input"
-        return "output" if buffer.offset is None else f"at + AT_{self.name(name).upper()}"
+        return "output" if self.plan.buffers[name].offset is None else f"at + AT_{self.name(name).upper()}"
 
     def offsets(self) -> list[tuple[str, str, str]]:
         """The arena's buffers in the order of the network: name of the offset, its value, a comment."""
@@ -117,7 +116,8 @@ class Writer:
         return self.plan.buffers[buffer].groups
 
     def array(self, step: Step, what: str, values: NDArray[Any], comment: str) -> Array:
-        return Array(f"{self.model}_{self.name(step.op.name)}_{what}", values, comment)
+        # Two underscores, which no identifier has within: demo's x_conv is not demo_x's conv.
+        return Array(f"{self.model}__{self.name(step.op.name)}_{what}", values, comment)
 
 
 def _image(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -151,6 +151,8 @@ def _window_lines(
     writer: Writer, step: Step, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair | None
 ) -> list[str]:
     source, target = (_image(writer.tensor(b).shape) for b in (step.inputs[0], step.output))
+    if isinstance(step.op, Dense):
+        source = (1, 1, prod(source))
     window = f".kernel = {_braces(kernel)}, .stride = {_braces(stride)}, .padding = {_braces(padding)},"
     if dilation:
         window += f" .dilation = {_braces(dilation)},"
@@ -236,9 +238,7 @@ def _pool(writer: Writer, step: Step) -> Call:
     return _layer_call(writer, step, f"{_dims(op.kernel)} {kind} pooling", "acs_pool_t", lines, ())
 
 
-def _layer_call(
-    writer: Writer, step: Step, what: str, ctype: str, lines: list[str], arrays: tuple[Array, ...]
-) -> Call:
+def _layer_call(writer: Writer, step: Step, what: str, ctype: str, lines: list[str], arrays: tuple[Array, ...]) -> Call:
     """A kernel with the signature (layer, active, input, output, scratch)."""
     name = writer.name(step.op.name)
     arguments = [
@@ -293,7 +293,9 @@ def _clamp(writer: Writer, step: Step) -> Call:
     op, out = step.op, writer.tensor(step.output)
     assert isinstance(op, Relu)
     low, high = activation_range(op.activation, out)
-    code = f"acs_clamp_s8({prod(out.shape)}, {low}, {high}, {writer.place(step.inputs[0])}, {writer.place(step.output)})"
+    code = (
+        f"acs_clamp_s8({prod(out.shape)}, {low}, {high}, {writer.place(step.inputs[0])}, {writer.place(step.output)})"
+    )
     return Call(step, _comment(writer, step, op.activation), code, fallible=False)
 
 

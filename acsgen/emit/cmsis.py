@@ -36,22 +36,33 @@ def cmsis_nn_files(kernels: set[str], checkout: Path | None) -> dict[str, bytes]
 
     Raises AcsgenError if the sources are not there, not the pinned ones, or lack a function.
     """
-    root, core = _bakenn_roots() if checkout is None else (checkout, None)
+    try:
+        library = _library(kernels, _bakenn_roots()[0] if checkout is None else checkout)
+        core = {} if _finds_compiler_header(library) else _core(_bakenn_roots()[1])
+        if checkout is None:
+            library[_PROVENANCE] = (_bakenn_roots()[0] / _PROVENANCE).read_bytes()
+    except OSError as error:
+        hint = f"reinstall bakenn=={BAKENN_VERSION}" if checkout is None else "give a whole CMSIS-NN checkout"
+        raise AcsgenError(f"CMSIS-NN: {error.filename}: {error.strerror}: {hint}") from error
+    _check_sums(core if checkout is not None else library | core)
+    return library | core | {"PROVENANCE.md": _provenance(library, core, checkout)}
+
+
+def _library(kernels: set[str], root: Path) -> dict[str, bytes]:
+    """Headers, the sources that the kernels need, and the licence."""
     if not (root / "Include" / "arm_nnfunctions.h").is_file():
         raise AcsgenError(f"{root}: no CMSIS-NN: Include/arm_nnfunctions.h is missing")
-    files = {f"Include/{path.name}": path.read_bytes() for path in sorted((root / "Include").glob("*.h"))}
-    if not _finds_compiler_header(files):
-        core = core or _bakenn_roots()[1]
-    if core is not None:
-        files |= {f"Include/{path.name}": path.read_bytes() for path in sorted((core / "Include").glob("*.h"))}
-        files["LICENSE-cmsis-core.txt"] = _licence(core)
-    files |= _sources(root, {name for kernel in kernels for name in ENTRY_POINTS.get(kernel, ())})
-    files["LICENSE.txt"] = _licence(root)
-    if checkout is None:
-        files[_PROVENANCE] = (root / _PROVENANCE).read_bytes()
-        _check_sums(files)
-    files["PROVENANCE.md"] = _provenance(files, checkout)
-    return files
+    wanted = {name for kernel in kernels for name in ENTRY_POINTS.get(kernel, ())}
+    return _headers(root) | _sources(root, wanted) | {"LICENSE.txt": _licence(root)}
+
+
+def _core(root: Path) -> dict[str, bytes]:
+    """CMSIS-Core's compiler headers."""
+    return _headers(root) | {"LICENSE-cmsis-core.txt": _licence(root)}
+
+
+def _headers(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.glob("Include/**/*.h"))}
 
 
 def _bakenn_roots() -> tuple[Path, Path]:
@@ -95,9 +106,9 @@ def _sources(root: Path, wanted: set[str]) -> dict[str, bytes]:
 
 def _licence(root: Path) -> bytes:
     for folder in (root, root.parent):
-        for name in _LICENCES:
-            if (folder / name).is_file():
-                return (folder / name).read_bytes()
+        for path in (folder / name for name in _LICENCES):
+            if path.is_file():
+                return path.read_bytes()
     raise AcsgenError(f"{root}: no licence file ({' or '.join(_LICENCES)}) beside the sources")
 
 
@@ -112,16 +123,28 @@ def _check_sums(files: dict[str, bytes]) -> None:
             )
 
 
-def _provenance(files: dict[str, bytes], checkout: Path | None) -> bytes:
+def _provenance(library: dict[str, bytes], core: dict[str, bytes], checkout: Path | None) -> bytes:
+    bakenn = f"the Python package bakenn {BAKENN_VERSION}"
     source = (
-        f"the Python package bakenn {BAKENN_VERSION}; what it changed is listed in {_PROVENANCE}"
+        f"{bakenn}; what it changed is listed in {_PROVENANCE}"
         if checkout is None
         else f"a CMSIS-NN checkout named {checkout.resolve().name}"
     )
-    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items()))
-    text = (
-        "# Where these files come from\n\n"
+    paragraphs = [
+        "# Where these files come from",
         f"CMSIS-NN, Copyright Arm Limited, Apache-2.0 (LICENSE.txt), copied unchanged from {source}.\n"
-        "Only the files that this project's kernels need were copied. SHA-256:\n\n```\n" + sums + "```\n"
-    )
-    return text.encode()
+        "Only the files that this project's kernels need were copied. SHA-256:",
+        _sums(library),
+    ]
+    if core:
+        paragraphs += [
+            "CMSIS-Core, Copyright Arm Limited, Apache-2.0 (LICENSE-cmsis-core.txt), copied unchanged\n"
+            f"from {bakenn}. SHA-256:",
+            _sums(core),
+        ]
+    return ("\n\n".join(paragraphs) + "\n").encode()
+
+
+def _sums(files: dict[str, bytes]) -> str:
+    lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items()))
+    return "```\n" + "".join(lines) + "```"

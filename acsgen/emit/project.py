@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import shutil
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,21 +18,21 @@ from acsgen.emit.calls import Writer
 from acsgen.emit.cmsis import cmsis_nn_files
 from acsgen.emit.names import model_identifier
 from acsgen.emit.render import constant_bytes, environment, model_files
+from acsgen.emit.surroundings import project_files
 from acsgen.errors import AcsgenError
 from acsgen.plan import Plan, plan
 from acsgen.plan.document import plan_document
 from acsgen.quantize.acsq import fingerprint, load_acsq
 from acsgen.resources import resource_dir
 from acsgen.target.boards import Board
-from acsgen.target.project import project_files
 
 MANIFEST = "acsgen.json"
-KERNEL_SETS = ("cmsis_nn",)
+KERNEL_SETS = tuple(sorted(path.name for path in (resource_dir("firmware") / "kernels").iterdir()))
 
 #: What a project needs besides the model, at least: code of the kernels, runtime and port in flash, the
 #: port's own variables in RAM. Kept below what was measured, so that nothing is refused that would fit.
-CODE_BYTES = 10 * 1024
-PORT_RAM_BYTES = 256
+CODE_BYTES = 4 * 1024
+PORT_RAM_BYTES = 128
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def generate(
     files |= {f"lib/cmsis_nn/{path}": content for path, content in cmsis_nn_files(used, cmsis_nn).items()}
     files["model.acsq"] = model.read_bytes()
     files[MANIFEST] = _manifest(c_name, board, kernel_set, files)
+    _check_replaceable(out, force)  # somebody may have come first meanwhile
     kept = write_folder(out, files)
     return Project(out, c_name, board.name, planned, constants, kept)
 
@@ -119,47 +121,66 @@ def check_fit(board: Board, planned: Plan, constants: int) -> None:
         raise AcsgenError(f"the model is too big for board {board.name}: {'; '.join(lacking)}")
 
 
-def read_manifest(project: Path) -> dict[str, str]:
+def read_manifest(project: Path) -> dict[str, Any]:
     """The manifest of a generated project: name, board, kernels, version, and the sums of its files."""
     try:
-        manifest: dict[str, str] = json.loads((project / MANIFEST).read_text())
-        manifest["name"], manifest["board"], manifest["files"]
+        manifest: dict[str, Any] = json.loads((project / MANIFEST).read_text())
+        names = [manifest[key] for key in ("name", "board", "kernels")]
+        if not all(isinstance(text, str) for text in (*names, *manifest["files"].values())):
+            raise TypeError
         return manifest
-    except FileNotFoundError as error:
-        raise AcsgenError(f"{project}: no project of acsgen's ({MANIFEST} is missing): acsgen generate makes one") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AcsgenError(
+            f"{project}: no project of acsgen's ({MANIFEST} is missing): acsgen generate makes one"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AcsgenError(f"{project / MANIFEST}: damaged: generate the project again") from error
 
 
+def check_unchanged(project: Path, names: Iterable[str]) -> None:
+    """AcsgenError if one of these files of a project is not as it was generated."""
+    sums = read_manifest(project)["files"]
+    for path in (project / name for name in names):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise AcsgenError(f"{path}: cannot be read ({error.strerror}): generate the project again") from error
+        if sums.get(path.relative_to(project).as_posix()) != _sum(content):
+            raise AcsgenError(f"{path}: not the file that this project was generated with: generate it again")
+
+
 def write_folder(out: Path, files: Mapping[str, bytes]) -> Path | None:
-    """Writes a folder beside its place and renames it; returns where an edited predecessor was moved."""
+    """Writes a folder beside its place and renames it; returns where an edited predecessor was moved.
+
+    Whatever goes wrong on the way, what was there before is there afterwards, and nothing else.
+    """
     out = out.resolve()
+    made = [folder for folder in (out.parent, *out.parent.parents) if not folder.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise AcsgenError(f"{out}: cannot write there: {error.strerror}") from error
-    try:
-        for name, content in files.items():
-            path = beside / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        beside.chmod(0o755)
-        kept = _move_aside(out)
-        beside.rename(out)
-    except OSError as error:
-        raise AcsgenError(f"{out}: cannot write there: {error.strerror}") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return kept
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True) as beside:
+            new = Path(beside) / "new"
+            for name, content in files.items():
+                path = new / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            return _exchange(new, out, Path(beside) / "old")
+    except BaseException as error:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise AcsgenError(f"{out}: cannot write there: {error.strerror or error}") from error
+        raise
 
 
 def _kernel_set(board: Board, wanted: str | None) -> str:
-    chosen = wanted or board.kernel_sets[0]
-    if chosen not in board.kernel_sets or chosen not in KERNEL_SETS:
-        known = [name for name in board.kernel_sets if name in KERNEL_SETS]
-        raise AcsgenError(f"kernel set '{chosen}' does not run on board {board.name}; there are: {', '.join(known)}")
-    return chosen
+    known = [name for name in board.kernel_sets if name in KERNEL_SETS]
+    if not known:
+        raise AcsgenError(f"board {board.name} has none of acsgen's kernel sets, which are {', '.join(KERNEL_SETS)}")
+    if wanted is not None and wanted not in known:
+        raise AcsgenError(f"kernel set '{wanted}' does not run on board {board.name}; there are: {', '.join(known)}")
+    return wanted or known[0]
 
 
 def _kernel_files(kernel_set: str) -> dict[str, str]:
@@ -173,12 +194,14 @@ def _manifest(name: str, board: Board, kernel_set: str, files: Mapping[str, byte
         "name": name,
         "board": board.name,
         "kernels": kernel_set,
-        "files": {path: hashlib.sha256(content).hexdigest() for path, content in sorted(files.items())},
+        "files": {path: _sum(content) for path, content in sorted(files.items())},
     }
     return (json.dumps(document, indent=1) + "\n").encode()
 
 
 def _check_replaceable(out: Path, force: bool) -> None:
+    if out.is_symlink():
+        raise AcsgenError(f"{out} is a symbolic link: give the folder itself")
     if not out.exists():
         return
     if not force:
@@ -187,29 +210,43 @@ def _check_replaceable(out: Path, force: bool) -> None:
         raise AcsgenError(f"{out} is no project of acsgen's, --force does not replace it: give another folder")
 
 
-def _move_aside(out: Path) -> Path | None:
-    """Takes the old project away: deleted if it is as it was generated, else kept under a new name."""
+def _exchange(new: Path, out: Path, trash: Path) -> Path | None:
+    """Puts a new project in its place. The old one goes to `trash` if nobody edited it, else to a name that is free."""
     if not out.exists():
+        new.rename(out)
         return None
-    if not _edited(out):
-        shutil.rmtree(out)
-        return None
+    edited = _edited(out)
+    old = _unused_name(out) if edited else trash
+    try:
+        out.rename(old)
+        new.rename(out)
+    except BaseException:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        raise
+    return old if edited else None
+
+
+def _unused_name(out: Path) -> Path:
     number = 1
-    while (kept := out.with_name(f"{out.name}.old{number}")).exists():
+    while os.path.lexists(free := out.with_name(f"{out.name}.old{number}")):
         number += 1
-    out.rename(kept)
-    return kept
+    return free
 
 
 def _edited(project: Path) -> bool:
     """Whether a file was changed, added or removed since; what PlatformIO builds does not count."""
     try:
-        sums = json.loads((project / MANIFEST).read_text())["files"]
-    except (ValueError, KeyError, TypeError):
+        sums = read_manifest(project)["files"]
+    except AcsgenError:
         return True
-    found = {
-        path.relative_to(project).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in project.rglob("*")
-        if path.is_file() and ".pio" not in path.parts and "__pycache__" not in path.parts and path.name != MANIFEST
-    }
-    return bool(found != sums)
+    paths = [path.relative_to(project) for path in project.rglob("*")]
+    own = [path for path in paths if not {".pio", "__pycache__"} & set(path.parts) and path.as_posix() != MANIFEST]
+    files = [path for path in own if (project / path).is_symlink() or not (project / path).is_dir()]
+    if not all((project / path).is_file() and not (project / path).is_symlink() for path in files):
+        return True
+    return bool(sums != {path.as_posix(): _sum((project / path).read_bytes()) for path in files})
+
+
+def _sum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from acsgen import __version__
 from acsgen.emit.calls import Array, Call, Writer
-from acsgen.emit.names import identifier, model_identifier
+from acsgen.emit.names import model_identifier
 from acsgen.plan import Plan
 from acsgen.resources import resource_dir
 
@@ -52,7 +52,7 @@ def model_files(plan: Plan, name: str, fingerprint: int) -> dict[str, str]:
         "weight_bytes": constant_bytes(calls),
         "mask_bytes": plan.mask_bytes,
         "gates": [
-            {"macro": f"MASK_{identifier(g.mask).upper()}", "mask": g.mask, "groups": g.groups, "offset": g.offset}
+            {"macro": f"MASK_{writer.name(g.mask).upper()}", "mask": g.mask, "groups": g.groups, "offset": g.offset}
             for g in plan.gates
         ],
         "input": graph.tensors[graph.input],
@@ -60,6 +60,7 @@ def model_files(plan: Plan, name: str, fingerprint: int) -> dict[str, str]:
         "input_bytes": prod(graph.shape(graph.input)),
         "output_bytes": prod(graph.shape(graph.output)),
         "offsets": writer.offsets(),
+        "uses_arena": bool(writer.offsets()) or any(step.scratch_bytes for step in plan.steps),
         "calls": [_seen(writer, call) for call in calls],
         "arrays": [array for call in calls for array in call.arrays],
     }

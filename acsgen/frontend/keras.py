@@ -8,9 +8,11 @@ A new layer is one reader function and its row in `READERS`.
 from __future__ import annotations
 
 import os
-import zipfile
+import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acsgen.errors import AcsgenError
+from acsgen.frontend.keras_file import check_keras_file
 from acsgen.graph import (
     Add,
     ApplyMask,
@@ -34,22 +37,21 @@ from acsgen.graph import (
     Relu,
     Tensor,
 )
+from acsgen.graph.check import check_masks
 from acsgen.graph.ir import make_graph
 from acsgen.graph.ops import Padding, Pair
 
-#: A checkpoint for a microcontroller is small; anything larger is refused before it is unpacked.
-MAX_CHECKPOINT_BYTES = 512 * 1024 * 1024
-
 
 def load_keras(path: Path) -> Graph:
-    """Reads a `.keras` checkpoint; no code from the file is executed (`safe_mode`).
+    """Reads a `.keras` checkpoint; no code from the file is executed.
 
     Raises AcsgenError if it is no checkpoint, or names the layer that is not supported.
     """
-    _check_archive(path)
+    check_keras_file(path, READERS)
     keras = _import_keras()
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        with warnings.catch_warnings(action="ignore"):
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever the broken part raised
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise AcsgenError(f"{path}: Keras cannot load this checkpoint: {reason[0]}") from error
@@ -58,8 +60,12 @@ def load_keras(path: Path) -> Graph:
 
 def read_model(model: Any, name: str | None = None) -> Graph:
     """The float graph of a functional Keras model with one image-like input and one output."""
-    if len(getattr(model, "inputs", None) or []) != 1 or len(model.outputs) != 1:
-        raise AcsgenError(f"model '{model.name}': needs a functional graph with one input and one output")
+    model = getattr(model, "_functional", model) or model  # what a Sequential is inside
+    ends = [len(getattr(model, end, None) or []) for end in ("inputs", "outputs")]
+    if ends == [0, 0]:
+        raise AcsgenError(f"model '{model.name}': has no graph yet: give it an Input, or build it, before it is saved")
+    if ends != [1, 1]:
+        raise AcsgenError(f"model '{model.name}': has {ends[0]} inputs and {ends[1]} outputs, one of each is supported")
     source = _source(model)
     names: dict[int, str] = {id(model.inputs[0]): source.name}
     shapes: dict[int, tuple[int, ...]] = {id(model.inputs[0]): source.shape}
@@ -70,14 +76,17 @@ def read_model(model: Any, name: str | None = None) -> Graph:
             layer=layer,
             inputs=tuple(names[id(t)] for t in node.arguments.keras_tensors),
             shapes=tuple(shapes[id(t)] for t in node.arguments.keras_tensors),
-            output=_unused(layer.name, set(names.values())),
+            output=_unused(_clean(layer.name), {source.name, *(op.output for op in ops), *names.values()}),
             is_last=node.outputs[0] is model.outputs[0],
         )
         added = _read(place)
         ops += added
         names[id(node.outputs[0])] = added[-1].output if added else place.inputs[0]
-        shapes[id(node.outputs[0])] = tuple(node.outputs[0].shape[1:])
-    return make_graph(name or model.name, source, names[id(model.outputs[0])], ops)
+        shape = tuple(node.outputs[0].shape[1:])
+        shapes[id(node.outputs[0])] = (prod(shape),) if added and isinstance(added[-1], Gate) else shape
+    graph = make_graph(_clean(name or model.name), source, names[id(model.outputs[0])], ops)
+    check_masks(graph)
+    return graph
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,21 @@ class _Place:
             f"layer '{self.layer.name}' ({type(self.layer).__name__}, reads {reads}): {what} is not supported"
         )
 
+    def weights(self, name: str) -> NDArray[np.float32]:
+        """A weight of the layer, checked: one number that is none makes every result wrong."""
+        import keras
+
+        values = np.asarray(keras.ops.convert_to_numpy(getattr(self.layer, name)), np.float32)
+        if not np.isfinite(values).all():
+            raise AcsgenError(
+                f"layer '{self.layer.name}' ({type(self.layer).__name__}): NaN or infinity in its {name}: "
+                "the training went wrong, take another checkpoint"
+            )
+        return values
+
+    def bias(self, channels: int) -> NDArray[np.float32]:
+        return self.weights("bias") if self.layer.use_bias else np.zeros(channels, np.float32)
+
     def named(self, part: str) -> str:
         return f"{self.output}/{part}"
 
@@ -107,9 +131,12 @@ class _Place:
             return Padding()
         raise self.unsupported(f"padding '{kind}'")
 
-    def channels_last(self) -> None:
+    def check(self) -> None:
+        """AcsgenError if the layer is of a kind that no reader knows."""
         if getattr(self.layer, "data_format", "channels_last") != "channels_last":
-            raise self.unsupported("data_format 'channels_first'")
+            raise self.unsupported("data_format 'channels_first' (build it with 'channels_last', as (H, W, C))")
+        if getattr(self.layer, "quantization_mode", None):
+            raise self.unsupported(f"quantisation '{self.layer.quantization_mode}' by Keras (give the float model)")
 
 
 # --- readers: one layer to the operators that compute it -------------------------------------------
@@ -117,13 +144,13 @@ class _Place:
 
 def _conv2d(at: _Place) -> list[Op]:
     layer = at.layer
-    kernel = layer.kernel.numpy()
+    kernel = at.weights("kernel")
     return _with_activation(
         at,
         lambda output: Conv2D(
             output, at.inputs, output,
             weights=kernel.transpose(3, 0, 1, 2).copy(),
-            bias=_bias(layer, kernel.shape[3]),
+            bias=at.bias(kernel.shape[3]),
             stride=_pair(layer.strides),
             padding=at.padding(kernel.shape[:2], _pair(layer.strides), _pair(layer.dilation_rate)),
             dilation=_pair(layer.dilation_rate),
@@ -134,7 +161,8 @@ def _conv2d(at: _Place) -> list[Op]:
 
 def _dgconv2d(at: _Place) -> list[Op]:
     layer = at.layer
-    kernel = layer.kernel.numpy()
+    at.weights("gate")
+    kernel = at.weights("kernel")
     partition = tuple(int(g) for g in layer.channel_groups())
     same_group = np.equal.outer(partition, partition)
     return _with_activation(
@@ -142,7 +170,7 @@ def _dgconv2d(at: _Place) -> list[Op]:
         lambda output: Conv2D(
             output, at.inputs, output,
             weights=(kernel * same_group).transpose(3, 0, 1, 2).copy(),
-            bias=_bias(layer, kernel.shape[3]),
+            bias=at.bias(kernel.shape[3]),
             stride=_pair(layer.strides),
             padding=at.padding(kernel.shape[:2], _pair(layer.strides)),
             partition=partition,
@@ -154,13 +182,13 @@ def _depthwise(at: _Place) -> list[Op]:
     layer = at.layer
     if layer.depth_multiplier != 1:
         raise at.unsupported(f"depth_multiplier {layer.depth_multiplier}")
-    kernel = layer.kernel.numpy()[..., 0]
+    kernel = at.weights("kernel")[..., 0]
     return _with_activation(
         at,
         lambda output: DepthwiseConv2D(
             output, at.inputs, output,
             weights=kernel.copy(),
-            bias=_bias(layer, kernel.shape[2]),
+            bias=at.bias(kernel.shape[2]),
             stride=_pair(layer.strides),
             padding=at.padding(kernel.shape[:2], _pair(layer.strides), _pair(layer.dilation_rate)),
             dilation=_pair(layer.dilation_rate),
@@ -169,15 +197,12 @@ def _depthwise(at: _Place) -> list[Op]:
 
 
 def _dense(at: _Place) -> list[Op]:
-    layer = at.layer
     if len(at.shapes[0]) != 1:
-        raise at.unsupported(f"an input of shape {at.shapes[0]}, flatten it first;")
-    kernel = layer.kernel.numpy()
+        raise at.unsupported(f"an input of shape {at.shapes[0]} (flatten it before)")
+    kernel = at.weights("kernel")
     return _with_activation(
         at,
-        lambda output: Dense(
-            output, at.inputs, output, weights=kernel.T.copy(), bias=_bias(layer, kernel.shape[1])
-        ),
+        lambda output: Dense(output, at.inputs, output, weights=kernel.T.copy(), bias=at.bias(kernel.shape[1])),
     )
 
 
@@ -186,18 +211,19 @@ def _batch_norm(at: _Place) -> list[Op]:
     if _pair((layer.axis, 0))[0] not in (-1, len(at.shapes[0])):
         raise at.unsupported(f"axis {layer.axis}")
     channels = at.shapes[0][-1]
-    gamma = layer.gamma.numpy() if layer.scale else np.ones(channels)
-    beta = layer.beta.numpy() if layer.center else np.zeros(channels)
-    scale = gamma / np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
-    offset = beta - layer.moving_mean.numpy() * scale
-    return [
-        BatchNorm(at.output, at.inputs, at.output, scale=scale.astype("float32"), offset=offset.astype("float32"))
-    ]
+    gamma = at.weights("gamma") if layer.scale else np.ones(channels)
+    beta = at.weights("beta") if layer.center else np.zeros(channels)
+    variance = at.weights("moving_variance") + layer.epsilon
+    if (variance <= 0).any():
+        raise at.unsupported("a variance that is not above zero")
+    scale = gamma / np.sqrt(variance)
+    offset = beta - at.weights("moving_mean") * scale
+    return [BatchNorm(at.output, at.inputs, at.output, scale.astype(np.float32), offset.astype(np.float32))]
 
 
 def _relu(at: _Place) -> list[Op]:
     layer = at.layer
-    if layer.negative_slope or layer.threshold or layer.max_value not in (None, 6, 6.0):
+    if layer.negative_slope or layer.threshold or layer.max_value not in (None, 6):
         raise at.unsupported("a ReLU with a slope, a threshold or a maximum other than 6")
     return [Relu(at.output, at.inputs, at.output, activation="relu" if layer.max_value is None else "relu6")]
 
@@ -239,6 +265,8 @@ def _global_pool(kind: type[MaxPool] | type[AvgPool]) -> Callable[[_Place], list
 
 
 def _flatten(at: _Place) -> list[Op]:
+    if len(at.shapes[0]) == 1:
+        return []
     return [Flatten(at.output, at.inputs, at.output)]
 
 
@@ -286,8 +314,10 @@ READERS: dict[str, Callable[[_Place], list[Op]]] = {
 def _read(at: _Place) -> list[Op]:
     import keras
 
-    at.channels_last()
-    reader = READERS.get(keras.saving.get_registered_name(type(at.layer)))
+    at.check()
+    kind = keras.saving.get_registered_name(type(at.layer))
+    is_sum = kind == "Add"  # of two tensors, a layer or written as a + b; no other operation has a reader
+    reader = READERS.get(kind) if is_sum or isinstance(at.layer, keras.layers.Layer) else None
     if reader is None:
         raise at.unsupported("this layer")
     return reader(at)
@@ -304,17 +334,13 @@ def _with_activation(at: _Place, make: Callable[[str], Op]) -> list[Op]:
 
 def _activation_name(at: _Place) -> str:
     function = getattr(at.layer, "activation", None)
-    name = getattr(function, "__name__", "linear")
+    name = "linear" if function is None else getattr(function, "__name__", type(function).__name__)
     if name == "softmax" and at.is_last:
         return "none"
     known = {"linear": "none", "relu": "relu", "relu6": "relu6"}
     if name not in known:
         raise at.unsupported(f"activation '{name}'")
     return known[name]
-
-
-def _bias(layer: Any, channels: int) -> NDArray[np.float32]:
-    return layer.bias.numpy() if layer.use_bias else np.zeros(channels, "float32")
 
 
 def _pair(value: Any) -> Pair:
@@ -327,7 +353,7 @@ def _source(model: Any) -> Tensor:
     shape = tuple(model.inputs[0].shape[1:])
     if len(shape) not in (1, 3) or None in shape:
         raise AcsgenError(f"model '{model.name}': its input must have a fixed shape (H, W, C) or (C,), not {shape}")
-    return Tensor(model.inputs[0].name, tuple(int(d) for d in shape))
+    return Tensor(_clean(model.inputs[0].name), tuple(int(d) for d in shape))
 
 
 def _nodes(model: Any) -> list[Any]:
@@ -347,30 +373,23 @@ def _unused(name: str, taken: set[str]) -> str:
     return candidate
 
 
-def _check_archive(path: Path) -> None:
-    """Refuses what cannot be a `.keras` file before TensorFlow is imported."""
-    if not path.is_file():
-        raise AcsgenError(f"{path}: no such file")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-            entries = set(archive.namelist())
-    except (zipfile.BadZipFile, OSError) as error:
-        raise AcsgenError(f"{path}: no checkpoint: a .keras file is a zip archive, this is not") from error
-    if not {"config.json", "model.weights.h5"} <= entries:
-        raise AcsgenError(f"{path}: no checkpoint: config.json or model.weights.h5 is missing in the archive")
-    if size > MAX_CHECKPOINT_BYTES:
-        raise AcsgenError(f"{path}: {size} bytes unpacked, more than the {MAX_CHECKPOINT_BYTES} that are accepted")
+def _clean(name: str) -> str:
+    """A name without what could end a C comment or a line; names go into generated files."""
+    return re.sub(r"[^\w .:#+-]", "_", name)
 
 
 def _import_keras() -> Any:
+    """TensorFlow writes to stderr from C++ when it is imported, unless told otherwise before."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
         import keras
-    except ImportError as error:
-        raise AcsgenError(
-            "reading a Keras checkpoint needs TensorFlow: pip install 'acsgen[keras]'"
-        ) from error
-    import acsgen.nn.layers  # noqa: F401  registers DGConv2D, ChannelGate and ApplyMask
 
+        import acsgen.nn.layers  # noqa: F401  registers DGConv2D, ChannelGate and ApplyMask
+    except Exception as error:  # Keras raises what its backend raised
+        raise AcsgenError(
+            f"Keras cannot be imported with backend {os.environ['KERAS_BACKEND']} ({error}): "
+            "pip install keras tensorflow-cpu"
+        ) from error
     return keras

@@ -69,17 +69,19 @@ class _Draft:
     def __post_init__(self) -> None:
         self.define(self.graph.input, self.graph.input, 1)
 
-    def define(self, name: str, tensor: str, groups: int, shares: str | None = None) -> str:
+    def define(
+        self, name: str, tensor: str, groups: int, *, mask: Mask | None = None, shares: str | None = None
+    ) -> str:
         """A new buffer, written by the step that comes next."""
         shape = self.graph.shape(tensor)
-        mask = self.masks.get(tensor) if tensor in self.listed and name == tensor else None
         at = len(self.steps)
         self.buffers[name] = Buffer(name, tensor, shape, groups, mask, prod(shape), None, at, at, shares)
         return name
 
     def write(self, op: Op, kernel: str, *inputs: str, shares: str | None = None, **details: object) -> None:
         """Appends the call that computes `op` into the buffer of its output."""
-        self.define(op.output, op.output, self.layouts[op.output], shares)
+        mask = self.masks[op.output] if op.output in self.listed else None
+        self.define(op.output, op.output, self.layouts[op.output], mask=mask, shares=shares)
         macs = op.macs(*self.graph.input_shapes(op))
         self.steps.append(Step(kernel, op, inputs, op.output, macs=macs, **details))  # type: ignore[arg-type]
 
@@ -89,9 +91,12 @@ class _Draft:
 
     def read(self, tensor: str, groups: int) -> str:
         """A buffer that holds `tensor` in the wanted layout; converts if there is none yet."""
-        written = self.layouts[tensor]
-        if groups == written or (prod(self.graph.shape(tensor)[:-1]) == 1 and tensor not in self.listed):
+        written, name = self.layouts[tensor], f"{tensor}@{groups}"
+        if groups == written:
             return tensor
+        if prod(self.graph.shape(tensor)[:-1]) == 1 and tensor not in self.listed:
+            # The same bytes in every layout.
+            return name if name in self.buffers else self.define(name, tensor, groups, shares=tensor)
         nhwc = tensor
         if written > 1:
             nhwc = self._convert("ungroup", tensor, tensor, 1)
@@ -102,7 +107,10 @@ class _Draft:
         if name not in self.buffers:
             producer = self.graph.producer(tensor)
             op = replace(producer, inputs=(source,), output=name) if producer else Flatten(name, (source,), name)
-            self.define(name, tensor, groups)
+            mask = self.masks[tensor] if tensor in self.listed else None
+            # On the way to NHWC closed groups become zero: what they are, unless they are unused.
+            cleared = kernel == "ungroup" and mask is not None and mask.closed == "zero"
+            self.define(name, tensor, groups, mask=None if cleared else mask)
             why = "A reader of this tensor wants another layout."
             self.steps.append(Step(kernel, op, (source,), name, active=self.active(tensor), why=why))
         return name
@@ -171,13 +179,14 @@ def _gate_slots(graph: Graph) -> tuple[GateSlot, ...]:
 def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
     if isinstance(op, Dense):
         source = draft.read(op.inputs[0], 1)
+        shape: tuple[int, ...] = (1, 1, op.weights.shape[1])
         groups = 1
         kernel, weights_per_input = (1, 1), op.weights.shape[0]
     else:
+        shape = _image(draft.graph.shape(op.inputs[0]))
         groups = read_layout(op, draft.layouts[op.inputs[0]])
         source = draft.read(op.inputs[0], groups)
         kernel, weights_per_input = op.kernel, op.weights.shape[0] * prod(op.kernel)
-    shape = _image(draft.graph.shape(op.inputs[0]))
     active = draft.active(op.output)
     if groups == 1 or (isinstance(op, Conv2D) and op.groups > 1):
         why = f"Only the groups that {active} opens." if active else "Every group."
@@ -191,9 +200,7 @@ def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
     if limit:
         scratch += weights_per_input * shape[2] * limit // groups + 4
     why = f"Packs what {joined} opens, up to {limit} of {groups} groups." if limit else "Reads all groups as NHWC."
-    draft.write(
-        op, "conv_join", source, active=active, joined=joined, pack_limit=limit, scratch_bytes=scratch, why=why
-    )
+    draft.write(op, "conv_join", source, active=active, joined=joined, pack_limit=limit, scratch_bytes=scratch, why=why)
 
 
 def _pack_limit(groups: int, pixels: int) -> int:
@@ -256,16 +263,23 @@ def _gate(draft: _Draft, op: Gate) -> None:
 def _apply_mask(draft: _Draft, op: ApplyMask) -> None:
     """In place where nobody else reads the unmasked tensor."""
     source = draft.read(op.inputs[0], draft.layouts[op.output])
-    alone = len(draft.graph.consumers(op.inputs[0])) == 1 and op.inputs[0] != draft.graph.input
     draft.write(
         op,
         "apply_mask",
         source,
         op.inputs[1],
-        shares=source if alone else None,
+        shares=source if _alone(draft.graph, op.inputs[0]) else None,
         active=op.inputs[1],
         fill=op.output not in draft.listed,
     )
+
+
+def _alone(graph: Graph, tensor: str) -> bool:
+    """Whether a tensor's bytes are ours and have but one reader."""
+    producer = graph.producer(tensor)
+    if producer is None or len(graph.consumers(tensor)) > 1:
+        return False
+    return not isinstance(producer, Flatten) or _alone(graph, producer.inputs[0])
 
 
 _PLANNERS: dict[type[Op], Callable[[_Draft, Any], None]] = {

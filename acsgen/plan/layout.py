@@ -57,22 +57,27 @@ def _written_layout(graph: Graph, op: Op, masks: Mapping[str, Mask], layouts: Ma
 
 
 def _wanted(graph: Graph, tensor: str, masks: Mapping[str, Mask]) -> int:
-    """The layout that serves the readers of `tensor` best: a grouped convolution's, else its mask's."""
+    """The layout that serves the readers of `tensor` best: a grouped convolution's, else its mask's.
+
+    A mask's groups are never broken up, or they could not be skipped.
+    """
+    own = masks[tensor].groups if tensor in masks else 1
     for reader in graph.consumers(tensor):
-        if isinstance(reader, Conv2D) and reader.groups > 1:
-            return reader.groups
-        if isinstance(reader, PER_GROUP) and reader.output != graph.output:
+        groups = 1
+        if isinstance(reader, Conv2D):
+            groups = reader.groups
+        elif isinstance(reader, PER_GROUP) and reader.output != graph.output:
             groups = _wanted(graph, reader.output, masks)
-            if groups > 1:
-                return groups
-    return masks[tensor].groups if tensor in masks else 1
+        if groups > 1 and groups % own == 0:
+            return groups
+    return own
 
 
 def read_layout(op: Op, written: int) -> int:
     """The layout in which `op` wants its first input, which was written with `written` groups."""
     if isinstance(op, Conv2D) and op.groups > 1:
         return op.groups
-    if isinstance(op, Conv2D) or isinstance(op, PER_GROUP):
+    if isinstance(op, (Conv2D, *PER_GROUP)):
         return written
     return 1
 
@@ -86,6 +91,8 @@ def listed_tensors(
         tensor, mask = op.output, masks.get(op.output)
         if mask is None or layouts[tensor] % mask.groups != 0:
             continue
+        if tensor == graph.output and layouts[tensor] == 1:
+            continue
         if all(_goes_by_list(reader, tensor, masks, layouts, listed) for reader in graph.consumers(tensor)):
             listed.add(tensor)
     return listed
@@ -94,10 +101,13 @@ def listed_tensors(
 def _goes_by_list(
     reader: Op, tensor: str, masks: Mapping[str, Mask], layouts: Mapping[str, int], listed: set[str]
 ) -> bool:
+    mask, own = masks[tensor], masks.get(reader.output)
+    same_gate = own is not None and own.gate == mask.gate
     if isinstance(reader, ApplyMask):
-        return True
-    if (isinstance(reader, Conv2D) and reader.groups > 1) or isinstance(reader, PER_GROUP):
-        own = masks.get(reader.output)
-        same_gate = own is not None and own.gate == masks[tensor].gate
+        return same_gate
+    if isinstance(reader, Conv2D) and reader.groups > 1:
+        return same_gate and reader.output in listed and reader.groups % mask.groups == 0
+    if isinstance(reader, PER_GROUP):
         return same_gate and reader.output in listed
-    return masks[tensor].closed == "zero"  # read by packing, or cleared on the way to NHWC
+    # Read by packing, or cleared on the way to NHWC; what lies as NHWC already is read as it is.
+    return mask.closed == "zero" and layouts[tensor] > 1

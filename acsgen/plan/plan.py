@@ -80,6 +80,12 @@ class Plan:
     arena_bytes: int
     lower_bound_bytes: int
 
+    def root(self, name: str) -> str:
+        """The buffer whose memory the buffer `name` is."""
+        while (owner := self.buffers[name].shares) is not None:
+            name = owner
+        return name
+
     @property
     def mask_bytes(self) -> int:
         return sum(gate.groups for gate in self.gates)

@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import typing
 import zipfile
 import zlib
 from dataclasses import fields, is_dataclass
+from math import prod
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from acsgen import graph as ir
 from acsgen.errors import AcsgenError
 from acsgen.graph import Graph, Op, Requantize, Tensor
 from acsgen.graph.ir import make_graph
 from acsgen.graph.ops import Padding
+from acsgen.quantize.check import check_int8, check_parts, infer_shapes
 
 FORMAT = "acsq"
 VERSION = 1
@@ -37,8 +42,12 @@ _PARTS: dict[str, type[Any]] = {"Requantize": Requantize, "Padding": Padding}
 
 
 def save_acsq(graph: Graph, path: Path) -> None:
-    """Writes `graph` (int8) to `path`, replacing a file that is there only once the new one is whole."""
-    arrays: dict[str, np.ndarray] = {}
+    """Writes `graph` (int8) to `path`, replacing a file that is there only once the new one is whole.
+
+    Raises AcsgenError if the graph does not keep the int8 contract, or the file cannot be written.
+    """
+    check_int8(graph)
+    arrays: dict[str, NDArray[Any]] = {}
     document = {
         "format": FORMAT,
         "version": VERSION,
@@ -58,23 +67,28 @@ def save_acsq(graph: Graph, path: Path) -> None:
             npy = io.BytesIO()
             np.save(npy, array, allow_pickle=False)
             _add(archive, name, npy.getvalue())
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(buffer.getvalue())
-    beside.replace(path)
+    _write_whole(path, buffer.getvalue())
 
 
 def load_acsq(path: Path) -> Graph:
-    """Reads a file that `save_acsq` wrote; AcsgenError if it is not one, damaged, or of a newer version."""
+    """Reads a file that `save_acsq` wrote; what it returns keeps the int8 contract, whatever the file holds.
+
+    Raises AcsgenError if it is no such file, damaged, or of another version.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-                raise AcsgenError(f"{path}: unpacks to more than {MAX_BYTES} bytes, which no .acsq does")
+                raise AcsgenError(f"unpacks to more than {MAX_BYTES} bytes, which no .acsq does")
             document = json.loads(archive.read("graph.json"))
-            _check_version(document, path)
+            _check_version(document)
             return _decode_graph(document, archive)
     except FileNotFoundError as error:
         raise AcsgenError(f"{path}: no such file") from error
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, OSError, EOFError) as error:
+    except AcsgenError as error:
+        raise AcsgenError(f"{path}: {error}") from error
+    except OSError as error:
+        raise AcsgenError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # a damaged archive raises whatever its broken part makes of it
         raise AcsgenError(f"{path}: no .acsq file, or a damaged one ({type(error).__name__}: {error})") from error
 
 
@@ -89,23 +103,34 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     archive.writestr(entry, content)
 
 
-def _check_version(document: Any, path: Path) -> None:
+def _write_whole(path: Path, content: bytes) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("xb") as stream:
+            stream.write(content)
+        beside.replace(path)
+    except OSError as error:
+        raise AcsgenError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _check_version(document: Any) -> None:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise AcsgenError(f"{path}: no .acsq file: its graph.json is of another format")
-    if document["version"] != VERSION:
-        raise AcsgenError(
-            f"{path}: .acsq version {document['version']}, this acsgen reads version {VERSION}: quantize it again"
-        )
+        raise AcsgenError("no .acsq file: its graph.json is of another format")
+    version = document["version"]
+    if version != VERSION:
+        raise AcsgenError(f".acsq version {version}, this acsgen reads version {VERSION}: quantize it again")
 
 
-def _encode_fields(value: Any, prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _encode_fields(value: Any, prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     return {f.name: _encode(getattr(value, f.name), f"{prefix}.{f.name}", arrays) for f in fields(value)}
 
 
-def _encode(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
+def _encode(value: Any, key: str, arrays: dict[str, NDArray[Any]]) -> Any:
     if isinstance(value, np.ndarray):
         entry = f"arrays/{len(arrays):04d}.npy"
-        arrays[entry] = value
+        arrays[entry] = np.ascontiguousarray(value)
         return {"type": "array", "entry": entry, "of": key}
     if is_dataclass(value):
         return {"type": type(value).__name__, **_encode_fields(value, key, arrays)}
@@ -113,14 +138,16 @@ def _encode(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _decode_graph(document: dict[str, Any], archive: zipfile.ZipFile) -> Graph:
-    tensors = {
-        t["name"]: Tensor(str(t["name"]), tuple(t["shape"]), t["scale"], int(t["zero_point"]))
-        for t in document["tensors"]
-    }
-    ops = [_decode_op(dict(entry), archive) for entry in document["ops"]]
-    graph = make_graph(document["name"], tensors[document["input"]], document["output"], ops, tensors)
-    if {n: t.shape for n, t in graph.tensors.items()} != {n: t.shape for n, t in tensors.items()}:
-        raise ValueError("shapes of tensors and operators disagree")
+    listed = [Tensor(**_decode_fields(Tensor, entry, archive)) for entry in document["tensors"]]
+    tensors = {tensor.name: tensor for tensor in listed}
+    ops = tuple(_decode_op(dict(entry), archive) for entry in document["ops"])
+    name, source, output = (_decode(document[key], str, archive) for key in ("name", "input", "output"))
+    check_parts(name, ops, tensors)
+    infer_shapes(tensors[source], ops, tensors)
+    graph = make_graph(name, tensors[source], output, ops, tensors)
+    if len(graph.ops) != len(ops) or set(graph.tensors) != {t.name for t in listed} or len(listed) != len(tensors):
+        raise ValueError("an operator or a tensor that belongs to nothing")
+    check_int8(graph)
     return graph
 
 
@@ -137,13 +164,35 @@ def _decode_fields(cls: type[Any], entry: dict[str, Any], archive: zipfile.ZipFi
 
 
 def _decode(value: Any, hint: Any, archive: zipfile.ZipFile) -> Any:
-    if isinstance(value, dict) and value.get("type") == "array":
-        return np.load(io.BytesIO(archive.read(value["entry"])), allow_pickle=False)
-    if isinstance(value, dict):
-        cls = _PARTS[value.pop("type")]
-        return cls(**_decode_fields(cls, value, archive))
-    if isinstance(value, list):
-        return tuple(value)
-    if not isinstance(value, str | int | None):
-        raise ValueError(f"{value!r} is no value of an operator")
-    return value
+    """A value of the type that a field declares; ValueError if the file holds another."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is UnionType:  # T | None
+        (kind,) = (part for part in parts if part is not NoneType)
+        return None if value is None else _decode(value, kind, archive)
+    if origin is tuple and isinstance(value, list):
+        if parts[-1] is not Ellipsis and len(parts) != len(value):
+            raise ValueError(f"{value!r} needs {len(parts)} parts")
+        return tuple(_decode(part, parts[0], archive) for part in value)
+    if origin is np.ndarray and isinstance(value, dict):
+        return _read_array(archive.read(value["entry"]))
+    if hint in _PARTS.values() and isinstance(value, dict):
+        part = dict(value)
+        if _PARTS[part.pop("type")] is hint:
+            return hint(**_decode_fields(hint, part, archive))
+    if hint is float and type(value) in (int, float):
+        return float(value)
+    if hint in (int, str) and type(value) is hint:
+        return value
+    raise ValueError(f"{value!r} stands where {getattr(hint, '__name__', hint)} should")
+
+
+def _read_array(content: bytes) -> NDArray[Any]:
+    """An .npy file whose shape is held against its size before memory is taken for it."""
+    stream = io.BytesIO(content)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("an array in a format that acsgen does not write")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    rest = len(content) - stream.tell()
+    if fortran or dtype not in (np.dtype(np.int8), np.dtype("<i4")) or prod(shape) * dtype.itemsize != rest:
+        raise ValueError(f"an array of {dtype}{list(shape)} in {rest} bytes")
+    return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape).astype(dtype.newbyteorder("="))

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ Range = tuple[float, float]
 
 #: Samples evaluated at a time: bounds memory, every tensor of a batch is alive at once.
 BATCH = 50
+#: A file of samples that unpacks to more is refused.
+MAX_BYTES = 2**31
 
 
 @dataclass(frozen=True)
@@ -40,19 +43,17 @@ def load_samples(path: Path, shape: Shape) -> Samples:
     (so that images may be stored as uint8); optional `y` (N,) labels.
     Raises AcsgenError on another shape, NaN or infinity, no samples, or no such file.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("x", "y", "scale") if name in file.files}
-    except FileNotFoundError as error:
-        raise AcsgenError(f"{path}: no such file") from error
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise AcsgenError(f"{path}: no .npz file of samples (arrays x, and optionally y and scale)") from error
+    arrays = _read_arrays(path)
+    wanted = f"(N, {', '.join(map(str, shape))})"
     if "x" not in arrays or arrays["x"].dtype.kind not in "buif":
-        raise AcsgenError(f"{path}: needs a numeric array 'x' of shape (N, {', '.join(map(str, shape))})")
-    x = arrays["x"]
+        raise AcsgenError(f"{path}: needs a numeric array 'x' of shape {wanted}")
+    x, scale = arrays["x"], arrays.get("scale", np.float32(1))
     if x.shape[1:] != shape or not len(x):
-        raise AcsgenError(f"{path}: 'x' has shape {x.shape}, the model needs (N, {', '.join(map(str, shape))})")
-    scaled = (x * np.float32(arrays.get("scale", 1.0))).astype(np.float32)
+        raise AcsgenError(f"{path}: 'x' has shape {x.shape}, the model needs {wanted} with N above 0")
+    if scale.shape != () or scale.dtype.kind not in "uif" or not 0 < scale < np.inf:
+        raise AcsgenError(f"{path}: 'scale' is one number above 0 that x is multiplied by")
+    with np.errstate(over="ignore"):
+        scaled = x.astype(np.float32) * np.float32(scale)
     bad = np.flatnonzero(~np.isfinite(scaled).reshape(len(x), -1).all(axis=1))
     if len(bad):
         raise AcsgenError(f"{path}: NaN or infinity in {len(bad)} of {len(x)} samples, first in sample {bad[0]}")
@@ -62,14 +63,44 @@ def load_samples(path: Path, shape: Shape) -> Samples:
     return Samples(scaled, None if y is None else y.astype(np.int64))
 
 
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_BYTES:
+            raise AcsgenError(f"{path}: {size} bytes unpacked, at most {MAX_BYTES} are read: give fewer samples")
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in ("x", "y", "scale") if name in file.files}
+    except FileNotFoundError as error:
+        raise AcsgenError(f"{path}: no such file") from error
+    except AcsgenError:
+        raise
+    except OSError as error:
+        raise AcsgenError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # a damaged archive raises whatever its broken part makes of it
+        raise AcsgenError(
+            f"{path}: no .npz file of samples (arrays x, and optionally y and scale), or a damaged one: {error}"
+        ) from error
+
+
 def calibrate(
     graph: Graph, x: NDArray[np.float32], progress: Callable[[int], None] = lambda done: None
 ) -> dict[str, Range]:
-    """Minimum and maximum of every tensor over the samples x (N, *input shape), masks applied."""
+    """Minimum and maximum of every tensor over the samples x (N, *input shape), masks applied.
+
+    Raises AcsgenError where a value is NaN or infinite.
+    """
     ranges: dict[str, Range] = {}
     for start in range(0, len(x), BATCH):
         batch = x[start : start + BATCH]
-        for name, values in evaluate(graph, batch).items():
+        with np.errstate(all="ignore"):
+            tensors = evaluate(graph, batch)
+        for name, values in tensors.items():
+            if not np.isfinite(values).all():
+                raise AcsgenError(
+                    f"tensor '{name}' becomes NaN or infinite on samples {start} to {start + len(batch) - 1}: "
+                    "are the samples scaled as in training?"
+                )
             low, high = ranges.get(name, (np.inf, -np.inf))
             ranges[name] = (min(low, float(values.min())), max(high, float(values.max())))
         progress(len(batch))

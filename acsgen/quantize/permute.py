@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from acsgen.graph import (
     Dense,
     DepthwiseConv2D,
     Flatten,
+    Gate,
     Graph,
     MaxPool,
     Op,
@@ -53,15 +55,13 @@ def make_groups_contiguous(graph: Graph) -> Graph:
         orders, misfit = _solve(graph, classes)
         if misfit is None:
             return _apply(graph, {name: orders[root] for name, root in classes.items() if root in orders})
-        graph = _isolate(graph, misfit)
+        graph = _cut(graph, misfit)
 
 
 def contiguous(partition: Partition) -> bool:
     """Whether group j is the j-th of equal, contiguous ranges of channels."""
     groups = max(partition) + 1
-    return len(partition) % groups == 0 and all(
-        g == c // (len(partition) // groups) for c, g in enumerate(partition)
-    )
+    return len(partition) % groups == 0 and all(g == c // (len(partition) // groups) for c, g in enumerate(partition))
 
 
 def _classes(graph: Graph) -> dict[str, str]:
@@ -74,11 +74,18 @@ def _classes(graph: Graph) -> dict[str, str]:
         return name
 
     for op in graph.ops:
-        if isinstance(op, _CHANNELWISE) or (isinstance(op, Conv2D) and op.partition is not None):
+        if _keeps_channels(graph, op):
             tied = op.inputs if isinstance(op, Add) else op.inputs[:1]
             for name in tied:
                 parent[root(name)] = root(op.output)
     return {name: root(name) for name in graph.tensors}
+
+
+def _keeps_channels(graph: Graph, op: Op) -> bool:
+    """Whether the channels of the output stand in the order of the input's."""
+    if isinstance(op, Flatten):
+        return prod(graph.shape(op.inputs[0])[:-1]) == 1
+    return isinstance(op, _CHANNELWISE) or (isinstance(op, Conv2D) and op.partition is not None)
 
 
 def _solve(graph: Graph, classes: dict[str, str]) -> tuple[dict[str, Order], Op | None]:
@@ -105,8 +112,10 @@ def _fixed_classes(graph: Graph, classes: dict[str, str]) -> set[str]:
     for op in graph.ops:
         if isinstance(op, Conv2D) and op.groups > 1:
             fixed |= {classes[op.inputs[0]], classes[op.output]}
-        elif isinstance(op, Flatten) and not _feeds_only_dense(graph, op):
+        elif isinstance(op, Gate):
             fixed.add(classes[op.inputs[0]])
+        elif isinstance(op, Flatten) and not (_keeps_channels(graph, op) or _feeds_only_dense(graph, op)):
+            fixed |= {classes[op.inputs[0]], classes[op.output]}
     return fixed
 
 
@@ -121,8 +130,19 @@ def _order(members: list[Conv2D | ApplyMask]) -> Order:
     def coarse_masks_first(op: Conv2D | ApplyMask) -> tuple[int, bool]:
         return max(_groups_of(op)), not isinstance(op, ApplyMask)
 
-    keys = list(zip(*(_groups_of(op) for op in sorted(members, key=coarse_masks_first)), strict=True))
+    ordered = sorted(members, key=coarse_masks_first)
+    bits = list(zip(*(_groups_of(op) for op in ordered if isinstance(op, ApplyMask)), strict=True))
+    ranks = [_groups_of(op) if isinstance(op, ApplyMask) else _ranks(_groups_of(op), bits) for op in ordered]
+    keys = list(zip(*ranks, strict=True))
     return tuple(sorted(range(len(keys)), key=keys.__getitem__))
+
+
+def _ranks(partition: Partition, bits: list[Partition]) -> list[tuple[Partition, int]]:
+    """A key per channel that sorts learned groups by the first of the masks' bits (per channel) in each."""
+    first: dict[int, Partition] = {}
+    for group, own in zip(partition, bits or [()] * len(partition), strict=True):
+        first[group] = min(first.get(group, own), own)
+    return [(first[group], group) for group in partition]
 
 
 def _groups_of(op: Conv2D | ApplyMask) -> Partition:
@@ -147,15 +167,28 @@ def _check_equal_sizes(op: Op, partition: Partition) -> None:
         )
 
 
-def _isolate(graph: Graph, op: Op) -> Graph:
-    """Puts Shuffles (yet without effect) around `op`, so that its channels can be ordered by themselves."""
-    before = Shuffle(f"{op.name}/order", op.inputs[:1], f"{op.name}/ordered", _identity(graph.shape(op.inputs[0])))
-    inner = replace(op, inputs=(before.output, *op.inputs[1:]), output=f"{op.output}/unordered")
-    after = Shuffle(f"{op.name}/restore", (inner.output,), op.output, _identity(graph.shape(op.output)))
-    ops: list[Op] = []
-    for other in graph.ops:
-        ops += [before, inner, after] if other is op else [other]
-    return rebuild(graph, ops)
+def _cut(graph: Graph, op: Op) -> Graph:
+    """Cuts `op` off its class at the input, at the output or at both, whichever first lets its groups fit."""
+    for before, behind in ((True, False), (False, True)):
+        candidate = _isolate(graph, op, before, behind)
+        _, misfit = _solve(candidate, _classes(candidate))
+        if misfit is None or misfit.name != op.name:
+            return candidate
+    return _isolate(graph, op, before=True, behind=True)
+
+
+def _isolate(graph: Graph, op: Op, before: bool, behind: bool) -> Graph:
+    """Puts Shuffles (yet without effect) before and behind `op`."""
+    inner, around = op, [op]
+    if before:
+        order = Shuffle(f"{op.name}/order", op.inputs[:1], f"{op.name}/ordered", _identity(graph.shape(op.inputs[0])))
+        inner = replace(inner, inputs=(order.output, *op.inputs[1:]))
+        around = [order, inner]
+    if behind:
+        inner = replace(inner, output=f"{op.output}/unordered")
+        restore = Shuffle(f"{op.name}/restore", (inner.output,), op.output, _identity(graph.shape(op.output)))
+        around = [*around[:-1], inner, restore]
+    return rebuild(graph, [new for other in graph.ops for new in (around if other is op else [other])])
 
 
 def _identity(shape: Shape) -> Order:
@@ -167,7 +200,8 @@ def _apply(graph: Graph, orders: dict[str, Order]) -> Graph:
     ops: list[Op] = []
     renamed: dict[str, str] = {}
     for op in graph.ops:
-        new = _reorder(op, _order_of(graph, op.inputs[0], orders), _order_of(graph, op.output, orders))
+        source = (_flat_order if isinstance(op, Dense) else _order_of)(graph, op.inputs[0], orders)
+        new = _reorder(op, source, _order_of(graph, op.output, orders))
         new = replace(new, inputs=tuple(renamed.get(name, name) for name in op.inputs))
         if isinstance(new, Shuffle) and new.order == tuple(range(len(new.order))):
             renamed[new.output] = new.inputs[0]
@@ -180,10 +214,15 @@ def _order_of(graph: Graph, tensor: str, orders: dict[str, Order]) -> Order:
     """The order of a tensor's last axis; a flattened image inherits the order of its channels."""
     producer = graph.producer(tensor)
     if isinstance(producer, Flatten):
-        shape = graph.shape(producer.inputs[0])
-        inner = _order_of(graph, producer.inputs[0], orders)
-        return tuple(np.arange(np.prod(shape)).reshape(-1, shape[-1])[:, inner].ravel().tolist())
+        return _flat_order(graph, producer.inputs[0], orders)
     return orders.get(tensor, _identity(graph.shape(tensor)))
+
+
+def _flat_order(graph: Graph, tensor: str, orders: dict[str, Order]) -> Order:
+    """The order of a tensor's values in memory order: that of its channels, pixel by pixel."""
+    shape = graph.shape(tensor)
+    inner = list(_order_of(graph, tensor, orders))
+    return tuple(np.arange(prod(shape)).reshape(-1, shape[-1])[:, inner].ravel().tolist())
 
 
 def _reorder(op: Op, source: Order, target: Order) -> Op:

@@ -10,51 +10,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acsgen.errors import AcsgenError
-from acsgen.golden.arithmetic import activation_range, quantize_multiplier
-from acsgen.graph import (
-    ApplyMask,
-    AvgPool,
-    Conv2D,
-    Dense,
-    DepthwiseConv2D,
-    Flatten,
-    Gate,
-    Graph,
-    MaxPool,
-    Op,
-    Relu,
-    Requantize,
-    Shuffle,
-    Tensor,
-)
+from acsgen.golden.arithmetic import activation_range, quantize_multipliers
+from acsgen.graph import Conv2D, Dense, DepthwiseConv2D, Graph, Op, Requantize, Tensor
 from acsgen.graph.ir import make_graph
 from acsgen.quantize.calibrate import Range
+from acsgen.quantize.check import INT8_MAX, INT8_MIN, SAME_SCALE, check_int8
 
-#: Operators whose output has the scale and zero point of their input.
-_SAME_SCALE = (ApplyMask, AvgPool, Flatten, MaxPool, Relu, Shuffle)
-
-INT8_MIN, INT8_MAX = -128, 127
 #: Biases stay below this, so that bias and products together fit 32 bits.
 BIAS_LIMIT = 2**30
-INT32_LIMIT = 2**31
+#: A tensor that varies less than this counts as zero throughout, so that its scale is far from where floats end.
+LEAST_RANGE = 1e-30
+LEAST_FLOAT = float(np.finfo(np.float32).tiny)
 
 
 def quantize_graph(graph: Graph, ranges: Mapping[str, Range]) -> Graph:
     """Post-training quantisation of a folded float graph whose groups are contiguous.
 
     ranges: minimum and maximum of every tensor, from `calibrate`.
-    Raises AcsgenError where an int32 accumulator could overflow.
+    Raises AcsgenError where an int32 accumulator could overflow, or anything else breaks the contract.
     """
     tensors = _tensors(graph, ranges)
     ops = [_quantize_op(op, tensors) for op in graph.ops]
-    return make_graph(graph.name, tensors[graph.input], graph.output, ops, tensors)
+    quantized = make_graph(graph.name, tensors[graph.input], graph.output, ops, tensors)
+    check_int8(quantized)
+    return quantized
 
 
 def _tensors(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Tensor]:
     masks = {gate.output for gate in graph.gates}
     owner = {name: name for name in graph.tensors}
     for op in graph.ops:  # in running order, so an owner has an owner already
-        if isinstance(op, _SAME_SCALE):
+        if isinstance(op, SAME_SCALE):
             owner[op.output] = owner[op.inputs[0]]
     shared: dict[str, Range] = {}
     for name, first in owner.items():
@@ -70,7 +56,7 @@ def _tensors(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Tensor]:
 def _with_scale(tensor: Tensor, span: Range) -> Tensor:
     """Affine over [low, high], which holds real zero exactly."""
     low, high = span
-    if high - low == 0:
+    if high - low < LEAST_RANGE:
         return replace(tensor, scale=1.0, zero_point=0)
     scale = _float32((high - low) / (INT8_MAX - INT8_MIN))
     zero_point = int(np.clip(round(INT8_MIN - low / scale), INT8_MIN, INT8_MAX))
@@ -94,39 +80,23 @@ def _quantize_weighted(
     weights, bias = per_channel.astype(np.float64), op.bias.astype(np.float64)
     # A channel of tiny weights and a large bias takes a coarser scale, or its bias would not fit int32.
     w_scale = np.maximum(np.abs(weights).max(axis=1) / INT8_MAX, np.abs(bias) / (source.scale * BIAS_LIMIT))
-    w_scale = np.where(w_scale == 0, 1.0, w_scale).astype(np.float32).astype(np.float64)
+    w_scale = np.where(w_scale == 0, 1.0, np.maximum(w_scale, LEAST_FLOAT)).astype(np.float32).astype(np.float64)
     quantized = np.clip(np.rint(weights / w_scale[:, None]), -INT8_MAX, INT8_MAX).astype(np.int8)
     quantized_bias = np.rint(bias / (w_scale * source.scale)).astype(np.int32)
-    multipliers = [quantize_multiplier(source.scale * s / target.scale) for s in w_scale]
-    left_shift = np.array([max(shift, 0) for _, shift in multipliers])
-    _prove_no_overflow(op, quantized, quantized_bias, source.zero_point, left_shift)
+    try:
+        multiplier, shift = quantize_multipliers(source.scale * w_scale / target.scale)
+    except AcsgenError as error:
+        raise AcsgenError(f"{type(op).__name__} '{op.name}': {error}") from error
     low, high = activation_range(op.activation, target)
     shaped = quantized.T if isinstance(op, DepthwiseConv2D) else quantized
     return replace(
         op,
         weights=np.ascontiguousarray(shaped.reshape(op.weights.shape)),
         bias=quantized_bias,
-        requantize=Requantize(
-            np.array([m for m, _ in multipliers], np.int32), np.array([s for _, s in multipliers], np.int32), low, high
-        ),
+        requantize=Requantize(multiplier, shift, low, high),
     )
 
 
 def _float32(scale: float) -> float:
     """Scales have float32's precision, as TFLite's do: an exported model means the same everywhere."""
     return float(np.float32(scale))
-
-
-def _prove_no_overflow(
-    op: Op, weights: NDArray[np.int8], bias: NDArray[np.int32], zero_point: int, left_shift: NDArray[np.int64]
-) -> None:
-    """(sum|w| * max|x - zero point| + |bias|) * 2^left shift < 2^31 for every output channel."""
-    reach = max(INT8_MAX - zero_point, zero_point - INT8_MIN)
-    worst = np.abs(weights.astype(np.int64)).sum(axis=1) * reach + np.abs(bias.astype(np.int64))
-    worst <<= left_shift
-    if worst.max() >= INT32_LIMIT:
-        channel = int(worst.argmax())
-        raise AcsgenError(
-            f"{type(op).__name__} '{op.name}': output channel {channel} can reach {worst[channel]}, "
-            f"an int32 accumulator ends at {INT32_LIMIT - 1}: fewer inputs or smaller weights are needed"
-        )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from statistics import mean
 from typing import Any
 
 from rich.table import Table
@@ -16,17 +17,21 @@ from acsgen.target.doctor import Check
 from acsgen.verify import Verification
 
 
-def _table(title: str, *columns: str, numbers: Iterable[str] = ()) -> Table:
+def _table(title: str, *columns: str, numbers: Iterable[str] = (), firm: Iterable[str] = ()) -> Table:
+    """numbers: columns set to the right. They and `firm` ones keep their width where others are wrapped."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left")
+        is_number = column in numbers
+        table.add_column(
+            column, justify="right" if is_number else "left", no_wrap=is_number or column in firm, overflow="fold"
+        )
     return table
 
 
 def _pairs(title: str, rows: Iterable[tuple[str, str]]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
+    table.add_column(overflow="fold")
+    table.add_column(justify="right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table
@@ -44,7 +49,8 @@ def percent(share: float) -> str:
 def graph_table(graph: Graph) -> Table:
     """Operators, shapes and MACs of an int8 graph."""
     numbers = ("MACs", "scale", "zero point")
-    table = _table(f"{graph.name}: int8 graph", "operator", "kind", "output", "scale", "zero point", "MACs", numbers=numbers)
+    columns = ("operator", "kind", "output", "scale", "zero point", "MACs")
+    table = _table(f"{graph.name}: int8 graph", *columns, numbers=numbers, firm=("output",))
     for op in graph.ops:
         tensor = graph.tensors[op.output]
         table.add_row(
@@ -61,15 +67,17 @@ def graph_table(graph: Graph) -> Table:
 
 
 def plan_table(plan: Plan) -> Table:
-    """The steps of a plan: kernel, layout, what is skipped and why, and where the output lies."""
-    numbers = ("groups", "MACs", "at", "bytes")
+    """The steps of a plan: kernel, layout, where the output lies, and the gate whose open groups alone count."""
+    columns = ("step", "kernel", "output", "groups", "MACs", "at", "bytes", "gate")
     table = _table(
         f"{plan.graph.name}: {count(plan.arena_bytes)} bytes of arena (lower bound {count(plan.lower_bound_bytes)})",
-        "step", "kernel", "output", "groups", "MACs", "at", "bytes", "skips",
-        numbers=numbers,
-    )  # fmt: skip
+        *columns,
+        numbers=("groups", "MACs", "at", "bytes"),
+        firm=("kernel", "output"),
+    )
     for step in plan.steps:
         buffer = plan.buffers[step.output]
+        gates = dict.fromkeys(gate for gate in (step.active, step.joined) if gate)
         table.add_row(
             step.op.name,
             step.kernel,
@@ -78,35 +86,37 @@ def plan_table(plan: Plan) -> Table:
             count(step.macs) if step.macs else "",
             "" if buffer.offset is None else str(buffer.offset),
             count(buffer.bytes),
-            step.why if step.active or step.joined else "",
+            ", ".join(gates),
         )
     return table
 
 
 def boards_table(boards: Iterable[Board]) -> Table:
-    table = _table(
-        "Boards", "name", "chip", "core", "flash", "RAM", "kernel sets", "emulator", numbers=("flash", "RAM")
-    )
+    columns = ("name", "chip", "flash", "RAM", "kernel sets", "emulator")
+    table = _table("Boards", *columns, numbers=("flash", "RAM"), firm=("name", "emulator"))
     for board in boards:
         table.add_row(
             board.name,
             board.title,
-            board.core,
             f"{board.flash.bytes // 1024} KiB",
             f"{board.ram.bytes // 1024} KiB",
             ", ".join(board.kernel_sets),
-            f"QEMU {board.emulator.machine}" if board.emulator else "none",
+            board.emulator.machine if board.emulator else "none",
         )
     return table
 
 
 def doctor_table(checks: Iterable[Check]) -> Table:
-    table = _table("What acsgen needs", "", "what", "needed", "found", "install with")
+    table = _table("What acsgen needs", "", "what", "needed", "found", firm=("", "what", "needed"))
     for check in checks:
-        table.add_row(
-            "ok" if check.ok else "MISSING", check.name, check.needed, check.found, "" if check.ok else check.fix
-        )
+        table.add_row("ok" if check.ok else "MISSING", check.name, check.needed, check.found)
     return table
+
+
+def doctor_advice(checks: Iterable[Check]) -> str:
+    """The lines that install what is missing, to be copied: no table, which would break them."""
+    fixes = dict.fromkeys(check.fix for check in checks if not check.ok)
+    return "\n".join(["To install what is missing:", *(f"  {fix}" for fix in fixes)]) if fixes else ""
 
 
 def verification_table(result: Verification, title: str) -> Table:
@@ -163,6 +173,8 @@ def demo_table(result: DemoResult) -> Table:
         f"{s['efficiency_against_ungated']:.3f}",
     )
     table.add_row("distinct mask patterns", str(s["distinct_masks"]))
+    flips = s["flipped_mask_bits"].values()
+    table.add_row("mask bits that int8 flips, mean and worst gate", f"{percent(mean(flips))}, {percent(max(flips))}")
     table.add_row("flash, RAM in bytes", f"{count(s['flash_bytes'])}, {count(s['ram_bytes'])}")
     table.caption = f"{s['seconds']} s; details in summary.json"
     table.caption_justify = "left"

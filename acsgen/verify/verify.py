@@ -67,7 +67,7 @@ class Verification:
 
     @property
     def mac_ratio(self) -> float:
-        return float(self.macs_gated.mean()) / self.macs_dense
+        return float(self.macs_gated.mean()) / self.macs_dense if self.macs_dense else 1.0
 
     @property
     def instruction_ratio(self) -> float:

@@ -34,7 +34,10 @@ void acs_apply_mask_s8(bool fill, const acs_mask_t *mask, uint32_t bytes, int8_t
 
 uint16_t acs_list_count(const acs_list_t *list, uint16_t groups)
 {
-    return list == NULL ? groups : (uint16_t)(list->count * (groups / list->groups));
+    if (list == NULL) {
+        return groups;
+    }
+    return (uint16_t)(list->count * (groups / list->groups));
 }
 
 uint16_t acs_list_at(const acs_list_t *list, uint16_t groups, uint16_t i)

@@ -4,6 +4,18 @@
 
 #include <string.h>
 
+/* CMSIS-NN's 1x1 version sees padding at the top and left only. Where there is more at the bottom or
+ * right it is told of a dilation, which means nothing to a single tap: then it takes the general one. */
+static acs_pair_t dilation_of(const acs_conv_t *layer)
+{
+    const bool single_tap = layer->kernel.height == 1 && layer->kernel.width == 1;
+    if (single_tap && ((layer->output.height - 1) * layer->stride.height >= layer->input.height ||
+                       (layer->output.width - 1) * layer->stride.width >= layer->input.width)) {
+        return (acs_pair_t){2, 2};
+    }
+    return layer->dilation;
+}
+
 /* One image of input_channels to one image of output_channels; first: first output channel. */
 static bool convolve(const acs_conv_t *layer, uint32_t input_channels, const int8_t *weights,
                      uint32_t first, uint32_t output_channels, const int8_t *input, int8_t *output,
@@ -14,7 +26,7 @@ static bool convolve(const acs_conv_t *layer, uint32_t input_channels, const int
         .output_offset = layer->output_zero_point,
         .stride = acs_tile(layer->stride),
         .padding = acs_tile(layer->padding),
-        .dilation = acs_tile(layer->dilation),
+        .dilation = acs_tile(dilation_of(layer)),
         .activation = {.min = layer->low, .max = layer->high},
     };
     /* CMSIS-NN only reads them, but its struct is not const. */
@@ -116,7 +128,8 @@ bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active, const a
     const uint16_t groups = layer->input_groups;
     const uint16_t count = acs_list_count(active, groups);
     const bool packing = count <= layer->pack_limit && count < groups;
-    const uint32_t channels = packing ? count * (layer->input.channels / groups) : layer->input.channels;
+    const uint32_t each = layer->input.channels / groups;
+    const uint32_t channels = each * (packing ? count : groups);
     const uint32_t rows =
         (uint32_t)layer->output.channels * layer->kernel.height * layer->kernel.width;
     /* Scratch: the image as NHWC, the packed weights, then what CMSIS-NN needs, each word-aligned. */

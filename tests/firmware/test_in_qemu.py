@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random graphs all the way: generated, built with the board's compiler, run in QEMU, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from acsgen.emit.calls import EMITTERS
+from acsgen.emit.project import generate
+from acsgen.graph import DepthwiseConv2D
+from acsgen.quantize import quantize
+from acsgen.quantize.acsq import save_acsq
+from acsgen.quantize.calibrate import Samples
+from acsgen.target.boards import load_board
+from acsgen.target.build import LOG_NAME, build
+from acsgen.verify import verify
+from tests.graphs import random_graph
+from tests.plan.small import random_plan
+
+CASES = [
+    ("mps2-an386", 1003),
+    ("mps2-an386", 1007),
+    ("mps2-an386", 1018),
+    ("mps2-an386", 1032),
+    ("stm32f405", 1009),
+    ("stm32f405", 1026),
+]
+
+
+def test_these_graphs_use_every_kernel() -> None:
+    """CMSIS-NN has a version of each for cores with SIMD, which the host does not run."""
+    steps = [step for _, seed in CASES for step in random_plan(seed).steps]
+    assert {step.kernel for step in steps} == set(EMITTERS)
+    assert {(1, 1), (1, 3), (3, 3), (5, 5)} <= {s.op.kernel for s in steps if isinstance(s.op, DepthwiseConv2D)}
+    listed = {step.kernel for step in steps if step.active}
+    assert {"conv", "conv_join", "depthwise", "avg_pool", "max_pool"} <= listed
+
+
+@pytest.mark.parametrize(("board", "seed"), CASES)
+def test_random_graph(tmp_path: Path, board: str, seed: int) -> None:
+    drawn = random_graph(seed)
+    model, project = tmp_path / "model.acsq", tmp_path / "project"
+    save_acsq(quantize(drawn.graph, drawn.samples), model)
+    generate(model, load_board(board), project)
+    build(project)
+    assert "warning" not in (project / ".pio" / LOG_NAME).read_text()
+    result = verify(project, Samples(drawn.samples, None), tensors=4)
+    assert result.ok, result.first_difference
+    assert result.compared_tensors > 0
+    assert result.distinct_masks > 1

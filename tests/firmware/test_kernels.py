@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernels over lists of active groups against the golden operators, under sanitizers.
+
+What stands in no list is full of other numbers in the inputs and must not be read; in the outputs it
+must not be written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from acsgen.golden.operators import compute
+from acsgen.graph import AvgPool, Conv2D, DepthwiseConv2D, MaxPool
+from tests.firmware.calls import (
+    POISON,
+    Int8,
+    List,
+    call,
+    channels_of,
+    expanded,
+    grouped,
+    random_list,
+    request,
+    take_array,
+    take_number,
+)
+from tests.golden import cases
+from tests.graphs import divisors
+
+Rng = np.random.Generator
+
+#: More than any of these cases needs.
+SCRATCH = 1 << 17
+
+
+def one_sample(case: cases.Case) -> tuple[Int8, Int8]:
+    """Input and golden output of the first sample."""
+    values = case.values[0][:1]
+    return values[0], compute(case.op, (values,), case.sources, case.target)[0]
+
+
+def laid_out(output: Int8, groups: int, opened: list[int]) -> Int8:
+    """Group-major, poison where no active group is."""
+    expected = np.full_like(grouped(output, groups), POISON)
+    expected[opened] = grouped(output, groups)[opened]
+    return expected
+
+
+def assert_output(kernels: Path, call_bytes: bytes, expected: Int8, why: str) -> None:
+    reader = call(kernels, call_bytes)
+    assert take_number(reader) == 1, f"the kernel refused: {why}"
+    np.testing.assert_array_equal(take_array(reader, expected.shape), expected, err_msg=why)
+    reader.expect_end()
+
+
+def window(op: Any) -> tuple[Any, ...]:
+    padding = (op.padding.top, op.padding.left)
+    return (op.kernel, op.stride, padding, op.dilation) if hasattr(op, "dilation") else (op.kernel, op.stride, padding)
+
+
+def quantization(case: cases.Case, weights: NDArray[Any]) -> tuple[Any, ...]:
+    """The arguments from the zero points to the shifts."""
+    op: Any = case.op
+    how = op.requantize
+    points = (case.sources[0].zero_point, case.target.zero_point, how.low, how.high)
+    return (*points, weights.size, np.ascontiguousarray(weights), op.bias, how.multiplier, how.shift)
+
+
+def conv_arguments(case: cases.Case, input_groups: int, output_groups: int, pack_limit: int) -> tuple[Any, ...]:
+    assert isinstance(case.op, Conv2D)
+    shapes = (case.sources[0].shape, case.target.shape)
+    groups = (input_groups, output_groups, pack_limit)
+    return (*shapes, *window(case.op), groups, *quantization(case, case.op.weights))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_conv(kernels: Path, groups: int) -> None:
+    """Plain and grouped, the output in as many groups as the input or in several times as many."""
+    for seed in range(60):
+        rng = np.random.default_rng((groups, seed))
+        case = cases.conv2d(rng, groups)
+        x, y = one_sample(case)
+        output_groups = groups * int(rng.choice(divisors(y.shape[2] // groups)))
+        active = random_list(rng, output_groups)
+        arguments = (*conv_arguments(case, groups, output_groups, 0), active, grouped(x, groups), SCRATCH)
+        expected = laid_out(y, output_groups, expanded(active, output_groups))
+        assert_output(kernels, request("conv", *arguments), expected, f"seed {seed}: {case.op}, {active}")
+
+
+def join_case(rng: Rng) -> tuple[cases.Case, int]:
+    """A convolution whose input channels fall into several groups, and how many."""
+    while True:
+        case = cases.conv2d(rng)
+        choices = divisors(case.sources[0].shape[2])[1:]
+        if choices:
+            return case, int(rng.choice(choices))
+
+
+def closed_input(case: cases.Case, groups: int, active: List | None) -> tuple[cases.Case, list[int]]:
+    """The case with real zeros in its closed groups, and its open channels."""
+    x, source = case.values[0][:1], case.sources[0]
+    channels = channels_of(expanded(active, groups), groups, source.shape[2])
+    zeroed = np.full_like(x, source.zero_point)
+    zeroed[..., channels] = x[..., channels]
+    return replace(case, values=(zeroed,)), channels
+
+
+def test_conv_join(kernels: Path) -> None:
+    """With no, few (packed), many (read as zeros) and all groups, and a list of outputs or none."""
+    ways: Counter[str] = Counter()
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        case, groups = join_case(rng)
+        active = random_list(rng, groups)
+        count, limit = len(expanded(active, groups)), int(rng.integers(0, groups))
+        ways["none" if not count else "all" if count == groups else "packed" if count <= limit else "zeros"] += 1
+        case, channels = closed_input(case, groups, active)
+        garbage = rng.integers(-128, 128, case.sources[0].shape).astype(np.int8)
+        garbage[..., channels] = case.values[0][0][..., channels]
+
+        _, y = one_sample(case)
+        output_groups = int(rng.choice(divisors(y.shape[2])))
+        outputs = random_list(rng, output_groups)
+        arguments = (*conv_arguments(case, groups, output_groups, limit), active, outputs)
+        expected = laid_out(y, output_groups, expanded(outputs, output_groups))
+        assert_output(
+            kernels,
+            request("conv_join", *arguments, grouped(garbage, groups), SCRATCH),
+            expected,
+            f"seed {seed}: {case.op}, {active} of {groups}, limit {limit}, outputs {outputs}",
+        )
+    assert min(ways[way] for way in ("none", "all", "packed", "zeros")) >= 10, ways
+
+
+def test_depthwise(kernels: Path) -> None:
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        case = cases.depthwise_conv2d(rng)
+        x, y = one_sample(case)
+        groups = int(rng.choice(divisors(y.shape[2])))
+        active = random_list(rng, groups)
+        assert isinstance(case.op, DepthwiseConv2D)
+        weights = np.stack(np.split(case.op.weights, groups, axis=2))
+        shapes = (x.shape, y.shape)
+        arguments = (*shapes, *window(case.op), groups, *quantization(case, weights), active, grouped(x, groups))
+        expected = laid_out(y, groups, expanded(active, groups))
+        assert_output(kernels, request("depthwise", *arguments, SCRATCH), expected, f"seed {seed}: {case.op}, {active}")
+
+
+@pytest.mark.parametrize("draw", [cases.max_pool, cases.avg_pool])
+def test_pool(kernels: Path, draw: Callable[[Rng], cases.Case]) -> None:
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        case = draw(rng)
+        assert isinstance(case.op, MaxPool | AvgPool)
+        x, y = one_sample(case)
+        groups = int(rng.choice(divisors(y.shape[2])))
+        active = random_list(rng, groups)
+        kind = isinstance(case.op, AvgPool)
+        arguments = (kind, x.shape, y.shape, *window(case.op), groups, active, grouped(x, groups), SCRATCH)
+        expected = laid_out(y, groups, expanded(active, groups))
+        assert_output(kernels, request("pool", *arguments), expected, f"seed {seed}: {case.op}, {active}")
+
+
+def test_too_small_a_scratch_is_refused(kernels: Path) -> None:
+    """Whatever its size, the result is right or the kernel says no, and memory is left alone."""
+    case = scratchy_case()
+    op: Any = case.op
+    active = List(4, (0, 2))
+    case, _ = closed_input(case, 4, active)
+    x, y = one_sample(case)
+    needed = prod(x.shape) // 2 + op.weights.size // 2 + 4 * op.weights[0].size // 2
+    sizes = range(0, needed + 64, 7)
+    arguments = (*conv_arguments(case, 4, 1, 2), active, None, grouped(x, 4))
+    reader = call(kernels, *(request("conv_join", *arguments, size) for size in sizes))
+    accepted = []
+    for _ in sizes:
+        accepted.append(take_number(reader))
+        result = take_array(reader, y.shape)
+        if accepted[-1]:
+            np.testing.assert_array_equal(result, y)
+    assert accepted == sorted(accepted)
+    assert (accepted[0], accepted[-1]) == (0, 1)
+
+
+def scratchy_case() -> cases.Case:
+    """A 3x3 convolution of 8 channels, which goes through im2col."""
+    rng = np.random.default_rng(0)
+    while True:
+        case = cases.conv2d(rng)
+        if isinstance(case.op, Conv2D) and case.op.kernel == (3, 3) and case.sources[0].shape[2] == 8:
+            return case

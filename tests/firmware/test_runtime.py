@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runtime's own functions against numpy and the golden model, under sanitizers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acsgen.golden.arithmetic import (
+    activation_range,
+    multiply_by_quantized_multiplier,
+    quantize_multipliers,
+    scale_of,
+)
+from acsgen.golden.operators import AddConstants, add, add_constants
+from acsgen.graph import Add
+from acsgen.target.link import RunMode
+from tests.firmware.calls import (
+    POISON,
+    List,
+    call,
+    channels_of,
+    expanded,
+    grouped,
+    random_list,
+    request,
+    take_array,
+    take_number,
+)
+from tests.golden import cases
+
+ALL_INT8 = np.arange(-128, 128, dtype=np.int8)
+
+
+#: Of the addends and of the sum.
+SPECIAL_SCALES: list[tuple[float, float, float]] = [
+    (1, 1, 1),
+    (1, 1, 2),
+    (1, 1, 0.5),
+    (2, 1, 2),
+    (1, 2, 2),
+    (4, 1, 1e3),
+    (1, 1e-3, 1),
+    (1e-6, 1, 1),
+    (1, 2**-30, 1),
+    (2**-31, 1, 1),
+    (1, 2**-40, 1),
+    (1, 1, 2**-18),
+    (1, 1, 2**11),
+    (1, 1, 2**13),
+]
+
+
+def with_scales(case: cases.Case, coarse: float, fine: float, out: float) -> cases.Case:
+    """The same addition at other scales, its addends in either order."""
+    sources = tuple(replace(t, scale=s) for t, s in zip(case.sources, (coarse, fine), strict=True))
+    return replace(case, sources=sources, target=replace(case.target, scale=out))
+
+
+def additions() -> list[cases.Case]:
+    """Every pair of int8 values at random scales, at equal ones, and where one addend all but vanishes."""
+    draws = [cases.add_all_pairs(np.random.default_rng(seed)) for seed in range(30)]
+    special = [
+        with_scales(case, 0.05 * one, 0.05 * other, 0.05 * out)
+        for case, (one, other, out) in zip(draws, SPECIAL_SCALES, strict=False)
+    ]
+    return draws + special
+
+
+def add_arguments(case: cases.Case) -> tuple[AddConstants, tuple[object, ...], int]:
+    """The constants, the arguments of acs_add_s8 without the place, and which source is the coarse one."""
+    coarse = 0 if scale_of(case.sources[0]) >= scale_of(case.sources[1]) else 1
+    sources = [case.sources[coarse], case.sources[1 - coarse]]
+    constants = add_constants(sources[0], sources[1], case.target)
+    assert isinstance(case.op, Add)
+    arguments = (
+        case.values[0].size,
+        tuple(t.zero_point for t in (*sources, case.target)),
+        activation_range(case.op.activation, case.target),
+        (constants.multiplier_b, constants.shift_b, constants.multiplier, constants.shift),
+        case.values[coarse],
+        case.values[1 - coarse],
+    )
+    return constants, arguments, coarse
+
+
+def test_add_of_every_pair(kernels: Path) -> None:
+    """Both ways of adding, with the result in a place of its own and over either addend."""
+    paths = set()
+    for number, case in enumerate(additions()):
+        constants, arguments, _ = add_arguments(case)
+        assert isinstance(case.op, Add)
+        expected = add(case.op, case.values, case.sources, case.target)
+        place = number % 3
+        result = take_array(call(kernels, request("add", *arguments, place)), expected.shape)
+        np.testing.assert_array_equal(result, expected, err_msg=f"{case.sources} to {case.target}, place {place}")
+        paths.add(constants.shift_b < 0 and constants.shift < 0)
+    assert paths == {True, False}, "both ways of adding are to be tested"
+
+
+def test_rescale(kernels: Path) -> None:
+    rng = np.random.default_rng(1)
+    multiplier, shift = quantize_multipliers(np.exp(rng.uniform(np.log(1e-10), np.log(100), 2000)))
+    reach = np.minimum(2.0**31, 2.0 ** (31 - np.maximum(shift, 0))) - 1
+    value = (rng.uniform(-1, 1, 2000) * reach).astype(np.int32)
+    value[::10] = np.round(rng.uniform(-3, 3, 200)).astype(np.int32)
+    value[1::10] = np.sign(rng.uniform(-1, 1, 200)).astype(np.int32) * reach[1::10].astype(np.int32)
+    triples = np.stack([value, multiplier, shift], axis=1)
+    result = take_array(call(kernels, request("rescale", 2000, triples)), (2000,), np.int32)
+    np.testing.assert_array_equal(result, multiply_by_quantized_multiplier(value, multiplier, shift))
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_clamp(kernels: Path, place: int) -> None:
+    for low, high in ((-128, 127), (0, 127), (-5, 5), (7, 7), (-128, -128), (127, 127)):
+        result = take_array(call(kernels, request("clamp", 256, low, high, ALL_INT8, place)), (256,))
+        np.testing.assert_array_equal(result, np.clip(ALL_INT8, low, high))
+
+
+def test_copy(kernels: Path) -> None:
+    for count in range(70):
+        data = np.random.default_rng(count).integers(-128, 128, count).astype(np.int8)
+        np.testing.assert_array_equal(take_array(call(kernels, request("copy", count, data)), (count,)), data)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 9), (4, 5, 3), (3, 2, 32)])
+def test_shuffle(kernels: Path, shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(2)
+    image, order = rng.integers(-128, 128, shape).astype(np.int8), rng.permutation(shape[2]).astype(np.uint16)
+    result = take_array(call(kernels, request("shuffle", shape, order, image)), shape)
+    np.testing.assert_array_equal(result, image[..., order])
+
+
+@pytest.mark.parametrize(
+    ("active", "groups", "entries"),
+    [
+        (None, 5, [0, 1, 2, 3, 4]),
+        (List(4, ()), 4, []),
+        (List(4, (2,)), 4, [2]),
+        (List(4, (0, 1, 2, 3)), 4, [0, 1, 2, 3]),
+        (List(4, (1, 3)), 8, [2, 3, 6, 7]),
+        (List(1, (0,)), 3, [0, 1, 2]),
+        (List(1, ()), 3, []),
+        (List(256, (0, 255)), 512, [0, 1, 510, 511]),
+    ],
+)
+def test_list_entries_may_stand_for_several_groups(
+    kernels: Path, active: List | None, groups: int, entries: list[int]
+) -> None:
+    reader = call(kernels, request("list", groups, active))
+    assert [take_number(reader) for _ in range(take_number(reader))] == entries
+    reader.expect_end()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_layouts(kernels: Path, seed: int) -> None:
+    """group, ungroup and pack move the active groups and nothing else; ungroup clears the others."""
+    rng = np.random.default_rng(seed)
+    groups = int(rng.integers(1, 9))
+    shape = (int(rng.integers(1, 6)), int(rng.integers(1, 6)), groups * int(rng.choice([1, 2, 3, 4, 8, 16, 21])))
+    image = rng.integers(-128, 128, shape).astype(np.int8)
+    active, zero_point = random_list(rng, groups), int(rng.integers(-128, 128))
+    opened = expanded(active, groups)
+    channels = channels_of(opened, groups, shape[2])
+    head = (shape, groups, active)
+
+    reader = call(
+        kernels,
+        request("group", *head, image),
+        request("ungroup", *head, zero_point, grouped(image, groups)),
+        request("pack", *head, grouped(image, groups)),
+    )
+    expected = np.full_like(grouped(image, groups), POISON)
+    expected[opened] = grouped(image, groups)[opened]
+    np.testing.assert_array_equal(take_array(reader, expected.shape), expected)
+    cleared = np.full_like(image, zero_point)
+    cleared[..., channels] = image[..., channels]
+    np.testing.assert_array_equal(take_array(reader, shape), cleared)
+    np.testing.assert_array_equal(take_array(reader, (*shape[:2], len(channels))), image[..., channels])
+    reader.expect_end()
+
+
+@pytest.mark.parametrize("mode", RunMode)
+@pytest.mark.parametrize("logits", ["closed", "open", "mixed"])
+def test_gate(kernels: Path, mode: RunMode, logits: str) -> None:
+    """Open strictly above the zero point; mode decides what is computed and whether all count as open."""
+    rng = np.random.default_rng(4)
+    groups, zero_point = 256, 10
+    low, high = {"closed": (-128, 11), "open": (11, 128), "mixed": (8, 13)}[logits]
+    values = rng.integers(low, high, groups).astype(np.int8)
+    reader = call(kernels, request("gate", mode, groups, zero_point, values))
+    opened = (values > zero_point) | (mode == RunMode.OPEN)
+    np.testing.assert_array_equal(take_array(reader, (groups,), np.uint8), opened)
+    active = np.arange(groups) if mode == RunMode.MULTIPLY else np.flatnonzero(opened)
+    assert (take_number(reader), take_number(reader)) == (groups, len(active))
+    np.testing.assert_array_equal(take_array(reader, (len(active),), np.uint8), active)
+    reader.expect_end()
+
+
+@pytest.mark.parametrize("fill", [0, 1])
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("opened", [(0, 0, 0), (1, 1, 1), (0, 1, 0), (1, 0, 1)])
+def test_apply_mask(kernels: Path, fill: int, place: int, opened: tuple[int, ...]) -> None:
+    """Open groups arrive; closed ones become zero, or stay as they were."""
+    rng = np.random.default_rng(5)
+    values = rng.integers(-128, 128, (3, 14)).astype(np.int8)
+    mask = np.array(opened, np.uint8)
+    reader = call(kernels, request("apply_mask", fill, 3, values.size, -7, mask, values, place))
+    left = np.full_like(values, -7) if fill else (values if place else np.full_like(values, POISON))
+    expected = np.where(mask[:, None] == 1, values, left)
+    np.testing.assert_array_equal(take_array(reader, values.shape), expected)

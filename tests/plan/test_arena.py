@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where buffers lie: no byte is used for two things at once, and not many more than needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from acsgen.plan import Plan
+from acsgen.plan.arena import ALIGNMENT, Life, lower_bound, place
+from tests.plan.small import random_plan
+
+
+def random_lives(seed: int) -> list[Life]:
+    rng = np.random.default_rng(seed)
+    lives = []
+    for i in range(int(rng.integers(1, 30))):
+        first = int(rng.integers(0, 20))
+        lives.append(Life(f"b{i}", int(rng.integers(1, 300)), first, first + int(rng.integers(0, 6))))
+    return lives
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_lives_that_meet_lie_apart(seed: int) -> None:
+    lives = random_lives(seed)
+    offsets, size = place(lives)
+    assert set(offsets) == {life.name for life in lives}
+    assert all(offset % ALIGNMENT == 0 for offset in offsets.values())
+    assert all(offsets[life.name] + life.bytes <= size for life in lives)
+    for i, one in enumerate(lives):
+        for other in lives[:i]:
+            if one.first <= other.last and other.first <= one.last:
+                first, second = sorted((offsets[life.name], life.bytes) for life in (one, other))
+                assert first[0] + first[1] <= second[0]
+    assert lower_bound(lives) <= size <= sum(-(-life.bytes // ALIGNMENT) * ALIGNMENT for life in lives)
+
+
+def test_what_never_meets_shares_its_place() -> None:
+    lives = [Life("a", 100, 0, 1), Life("b", 40, 1, 2), Life("c", 100, 2, 3), Life("d", 56, 3, 3)]
+    offsets, size = place(lives)
+    assert size == lower_bound(lives) == 160
+    assert offsets["a"] == offsets["c"]
+
+
+def test_lower_bound_is_the_fullest_step() -> None:
+    assert lower_bound([Life("a", 9, 0, 2), Life("b", 8, 2, 5), Life("c", 1, 5, 6)]) == 16 + 8
+
+
+def test_nothing_needs_nothing() -> None:
+    assert place([]) == ({}, 0)
+    assert lower_bound([]) == 0
+
+
+class Memory:
+    """Who wrote each byte last; a run of a plan on names instead of numbers."""
+
+    def __init__(self, planned: Plan) -> None:
+        self._plan = planned
+        self._written = {step.output for step in planned.steps}
+        self._owners = {space: np.full(size, "", object) for space, size in self._spaces().items()}
+        self.write(planned.graph.input)
+
+    def _spaces(self) -> dict[str, int]:
+        buffers, graph = self._plan.buffers, self._plan.graph
+        return {
+            "arena": self._plan.arena_bytes,
+            "input": buffers[graph.input].bytes,
+            "output": buffers[graph.output].bytes,
+        }
+
+    def content(self, name: str) -> str:
+        """A buffer that no step writes is another one, seen with another shape."""
+        while name not in self._written and (shared := self._plan.buffers[name].shares) is not None:
+            name = shared
+        return name
+
+    def place(self, name: str) -> tuple[str, slice]:
+        buffer = self._plan.buffers[name]
+        if buffer.offset is not None:
+            return "arena", slice(buffer.offset, buffer.offset + buffer.bytes)
+        return ("input" if self._plan.root(name) == self._plan.graph.input else "output"), slice(0, buffer.bytes)
+
+    def write(self, name: str) -> None:
+        space, where = self.place(name)
+        self._owners[space][where] = self.content(name)
+
+    def spoil(self, offset: int, size: int) -> None:
+        self._owners["arena"][offset : offset + size] = "scratch"
+
+    def holds(self, name: str) -> bool:
+        space, where = self.place(name)
+        return bool((self._owners[space][where] == self.content(name)).all())
+
+
+def overlap(a: tuple[str, slice], b: tuple[str, slice]) -> bool:
+    return a[0] == b[0] and a[1].start < b[1].stop and b[1].start < a[1].stop
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_step_finds_what_it_reads(seed: int) -> None:
+    """The plan is run with the name of its writer in every byte; scratch spoils what it covers."""
+    planned = random_plan(seed)
+    memory = Memory(planned)
+    masks = {gate.mask for gate in planned.gates}
+    for step in planned.steps:
+        inputs = [name for name in step.inputs if name not in masks]
+        assert all(memory.holds(name) for name in inputs), f"{step.kernel} {step.op.name}"
+        scratch = ("arena", slice(step.scratch_offset, step.scratch_offset + step.scratch_bytes))
+        places = [memory.place(name) for name in inputs]
+        if step.scratch_bytes:
+            assert not any(overlap(scratch, taken) for taken in places)
+            memory.spoil(step.scratch_offset, step.scratch_bytes)
+        if step.output not in masks:
+            target = memory.place(step.output)
+            assert target[0] != "input", f"{step.kernel} {step.op.name} writes into the caller's input"
+            in_place = planned.buffers[step.output].shares is not None
+            assert in_place or not any(
+                overlap(target, taken) for taken in [*places, *[scratch] * bool(step.scratch_bytes)]
+            )
+            memory.write(step.output)
+    results = [name for name, buffer in planned.buffers.items() if memory.place(name)[0] == "output"]
+    assert any(planned.buffers[name].groups == 1 and memory.holds(name) for name in results)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_offsets_and_sizes(seed: int) -> None:
+    """Aligned, behind the decisions and lists of the gates, within the arena, not below what is alive."""
+    planned = random_plan(seed)
+    regions = [(b.offset, b.bytes) for b in planned.buffers.values() if b.offset is not None]
+    regions += [(step.scratch_offset, step.scratch_bytes) for step in planned.steps if step.scratch_bytes]
+    head = 2 * planned.mask_bytes
+    for offset, size in regions:
+        assert offset % ALIGNMENT == 0
+        assert head <= offset <= offset + size <= planned.arena_bytes
+    bits = [at for gate in planned.gates for at in range(gate.offset, gate.offset + gate.groups)]
+    lists = [at for gate in planned.gates for at in range(gate.list_offset, gate.list_offset + gate.groups)]
+    assert sorted(bits + lists) == list(range(head))
+    assert bits == list(range(planned.mask_bytes)), "masks lie side by side in the order of the gates"
+    assert head + alive_at_most(planned) <= planned.lower_bound_bytes <= planned.arena_bytes
+
+
+def alive_at_most(planned: Plan) -> int:
+    """The most bytes that are needed during one step, found by going back from the readers."""
+    masks = {gate.mask for gate in planned.gates}
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for i, step in enumerate(planned.steps):
+        for name in (*step.inputs, step.output):
+            root = planned.root(name)
+            if root not in masks and planned.buffers[root].offset is not None:
+                first.setdefault(root, i)
+                last[root] = i
+    return max(
+        step.scratch_bytes + sum(planned.buffers[b].bytes for b in first if first[b] <= i <= last[b])
+        for i, step in enumerate(planned.steps)
+    )

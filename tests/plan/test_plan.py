@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans of small graphs, stated step by step.
+
+A line is `kernel inputs -> output`, `[4]` for a layout of four groups; then `some`: only the groups that
+a gate opens, `packs 3`: reads the open input groups packed if they are at most three, `zeroes`: closed
+groups are cleared, `in place`, `holes`: closed groups hold anything.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from acsgen.errors import AcsgenError
+from acsgen.plan import plan
+from acsgen.plan.build import MAX_GROUPS
+from tests.graphs import Builder, mixed
+from tests.plan.small import Build, described, random_plan, small_graph
+
+
+def masked_conv(b: Builder) -> str:
+    return b.conv(b.mask(b.conv("x", 8), b.gate("x", 4)), 8)
+
+
+def bottleneck(b: Builder) -> str:
+    """Skipped from end to end."""
+    mask = b.gate("x", 4)
+    return b.add("x", b.conv(b.mask(b.conv(b.conv("x", 8), 8, groups=4), mask), 4))
+
+
+def gate_on_what_it_masks(b: Builder) -> str:
+    conv = b.conv("x", 8)
+    return b.conv(b.mask(conv, b.gate(conv, 4)), 8)
+
+
+def one_group(b: Builder) -> str:
+    return b.conv(b.mask(b.conv("x", 8), b.gate("x", 1)), 8)
+
+
+def masked_then_pooled(b: Builder) -> str:
+    return b.conv(b.pool(b.mask(b.conv("x", 8), b.gate("x", 4))), 8)
+
+
+def pooled_then_masked(b: Builder) -> str:
+    return b.conv(b.mask(b.pool(b.conv("x", 8)), b.gate("x", 4)), 8)
+
+
+def masked_then_depthwise(b: Builder) -> str:
+    """Closed groups are read, so they must be zero."""
+    return b.conv(b.depthwise(b.mask(b.conv("x", 8), b.gate("x", 4))), 8)
+
+
+def one_gate_around_a_depthwise(b: Builder) -> str:
+    """Closed groups are read by nobody."""
+    mask = b.gate("x", 4)
+    return b.conv(b.mask(b.depthwise(b.mask(b.conv("x", 8), mask)), mask), 8)
+
+
+def two_gates_around_a_depthwise(b: Builder) -> str:
+    first = b.mask(b.conv("x", 8), b.gate("x", 4))
+    return b.conv(b.mask(b.depthwise(first), b.gate("x", 4)), 8)
+
+
+def masked_then_grouped(b: Builder) -> str:
+    """The grouped convolution has other groups than the mask: zeroes, and another layout."""
+    return b.conv(b.mask(b.conv("x", 8), b.gate("x", 4)), 8, groups=2)
+
+
+def finer_groups_of_one_gate(b: Builder) -> str:
+    """A list entry stands for two groups of the convolution."""
+    mask = b.gate("x", 2)
+    return b.conv(b.mask(b.conv(b.conv("x", 8), 8, groups=4), mask), 8)
+
+
+def coarser_groups_of_one_gate(b: Builder) -> str:
+    mask = b.gate("x", 4)
+    return b.conv(b.mask(b.conv(b.mask(b.conv("x", 8), mask), 8, groups=2), mask), 8)
+
+
+def two_masks_in_a_row(b: Builder) -> str:
+    """What the first gate closes, the second may open: it must be there."""
+    return b.conv(b.mask(b.mask(b.conv("x", 8), b.gate("x", 4)), b.gate("x", 4)), 8)
+
+
+def two_joined_convolutions(b: Builder) -> str:
+    """Output of a convolution with masked input, itself masked; nine weights a channel against four pixels."""
+    first = b.mask(b.conv("x", 8), b.gate("x", 4))
+    return b.conv(b.mask(b.conv(first, 8, stride=(3, 3)), b.gate("x", 2)), 8)
+
+
+def bare_reader(b: Builder) -> str:
+    """Not in place, and nothing skipped before the mask."""
+    conv = b.conv("x", 8)
+    return b.add(b.mask(conv, b.gate("x", 4)), conv)
+
+
+def masked_vector(b: Builder) -> str:
+    return b.dense(b.mask(b.dense(b.features("x"), 8), b.gate("x", 4)), 3)
+
+
+def masked_output(b: Builder) -> str:
+    return b.mask(b.conv("x", 8), b.gate("x", 4))
+
+
+def flattened(b: Builder) -> str:
+    return b.dense(b.flatten(b.mask(b.conv("x", 8), b.gate("x", 4))), 3)
+
+
+def masked_view(b: Builder) -> str:
+    """The mask on the flat tensor may not clear what the pool reads later."""
+    conv = b.conv("x", 8)
+    flat = b.mask(b.flatten(conv), b.gate("x", 4))
+    return b.add(b.dense(flat, 3), b.dense(b.flatten(b.pool(conv)), 3))
+
+
+def masked_input(b: Builder) -> str:
+    """The caller's input is not written to."""
+    return b.conv(b.mask("x", b.gate("x", 2)), 8)
+
+
+def learned_groups_at_the_input(b: Builder) -> str:
+    return b.conv(b.dgconv("x", mixed(b.rng, 4, 2)), 8)
+
+
+def grouped_pixel(b: Builder) -> str:
+    """One pixel lies the same in every layout."""
+    return b.conv(b.conv(b.global_pool("x"), 8, (1, 1)), 8, (1, 1), groups=4)
+
+
+PLANS: dict[Build, list[str]] = {
+    masked_conv: [
+        "conv x -> conv2d0[4], some, holes",
+        "apply_mask conv2d0[4] -> applymask5[4], some, in place, holes",
+        "conv_join applymask5[4] -> conv2d6, packs 3",
+    ],
+    bottleneck: [
+        "conv x -> conv2d4[4], some, holes",
+        "conv conv2d4[4] -> conv2d5[4], some, holes",
+        "apply_mask conv2d5[4] -> applymask6[4], some, in place, holes",
+        "conv_join applymask6[4] -> conv2d7, packs 3",
+        "add x, conv2d7 -> add8",
+    ],
+    gate_on_what_it_masks: [
+        "conv x -> conv2d0[4]",
+        "apply_mask conv2d0[4] -> applymask5[4], some, holes",
+        "conv_join applymask5[4] -> conv2d6, packs 3",
+    ],
+    one_group: [
+        "conv x -> conv2d0, some, holes",
+        "apply_mask conv2d0 -> applymask5, some, zeroes, in place",
+        "conv applymask5 -> conv2d6",
+    ],
+    masked_then_pooled: [
+        "conv x -> conv2d0[4], some, holes",
+        "apply_mask conv2d0[4] -> applymask5[4], some, in place, holes",
+        "max_pool applymask5[4] -> maxpool6[4], some, holes",
+        "conv_join maxpool6[4] -> conv2d7, packs 3",
+    ],
+    pooled_then_masked: [
+        "conv x -> conv2d0[4], some, holes",
+        "max_pool conv2d0[4] -> maxpool1[4], some, holes",
+        "apply_mask maxpool1[4] -> applymask6[4], some, in place, holes",
+        "conv_join applymask6[4] -> conv2d7, packs 3",
+    ],
+    masked_then_depthwise: [
+        "conv x -> conv2d0[4], some, holes",
+        "apply_mask conv2d0[4] -> applymask5[4], some, zeroes, in place",
+        "depthwise applymask5[4] -> depthwiseconv2d6[4]",
+        "conv_join depthwiseconv2d6[4] -> conv2d7",
+    ],
+    one_gate_around_a_depthwise: [
+        "conv x -> conv2d4[4], some, holes",
+        "apply_mask conv2d4[4] -> applymask5[4], some, in place, holes",
+        "depthwise applymask5[4] -> depthwiseconv2d6[4], some, holes",
+        "apply_mask depthwiseconv2d6[4] -> applymask7[4], some, in place, holes",
+        "conv_join applymask7[4] -> conv2d8, packs 3",
+    ],
+    two_gates_around_a_depthwise: [
+        "conv x -> conv2d0[4], some, holes",
+        "apply_mask conv2d0[4] -> applymask5[4], some, zeroes, in place",
+        "depthwise applymask5[4] -> depthwiseconv2d6[4], some, holes",
+        "apply_mask depthwiseconv2d6[4] -> applymask11[4], some, in place, holes",
+        "conv_join applymask11[4] -> conv2d12, packs 3",
+    ],
+    masked_then_grouped: [
+        "conv x -> conv2d0[4], some, holes",
+        "apply_mask conv2d0[4] -> applymask5[4], some, zeroes, in place",
+        "ungroup applymask5[4] -> applymask5@1",
+        "group applymask5@1 -> applymask5@2[2]",
+        "conv applymask5@2[2] -> conv2d6[2]",
+        "ungroup conv2d6[2] -> conv2d6@1",
+    ],
+    finer_groups_of_one_gate: [
+        "conv x -> conv2d4[4], some, holes",
+        "conv conv2d4[4] -> conv2d5[4], some, holes",
+        "apply_mask conv2d5[4] -> applymask6[4], some, in place, holes",
+        "conv_join applymask6[4] -> conv2d7, packs 3",
+    ],
+    coarser_groups_of_one_gate: [
+        "conv x -> conv2d4[4], some, holes",
+        "apply_mask conv2d4[4] -> applymask5[4], some, zeroes, in place",
+        "ungroup applymask5[4] -> applymask5@1",
+        "group applymask5@1 -> applymask5@2[2]",
+        "conv applymask5@2[2] -> conv2d6[4], some, holes",
+        "apply_mask conv2d6[4] -> applymask7[4], some, in place, holes",
+        "conv_join applymask7[4] -> conv2d8, packs 3",
+    ],
+    two_masks_in_a_row: [
+        "conv x -> conv2d0[4], some, holes",
+        "apply_mask conv2d0[4] -> applymask5[4], some, zeroes, in place",
+        "apply_mask applymask5[4] -> applymask10[4], some, in place, holes",
+        "conv_join applymask10[4] -> conv2d11, packs 3",
+    ],
+    two_joined_convolutions: [
+        "conv x -> conv2d0[4], some, holes",
+        "apply_mask conv2d0[4] -> applymask5[4], some, in place, holes",
+        "conv_join applymask5[4] -> conv2d6[2], some, packs 3, holes",
+        "apply_mask conv2d6[2] -> applymask11[2], some, in place, holes",
+        "conv_join applymask11[2] -> conv2d12, packs 1",
+    ],
+    bare_reader: [
+        "conv x -> conv2d0[4]",
+        "apply_mask conv2d0[4] -> applymask5[4], some, holes",
+        "ungroup applymask5[4] -> applymask5@1, some",
+        "ungroup conv2d0[4] -> conv2d0@1",
+        "add applymask5@1, conv2d0@1 -> add6",
+    ],
+    masked_vector: [
+        "avg_pool x -> avgpool0",
+        "conv flatten1 -> dense2[4], some, holes",
+        "apply_mask dense2[4] -> applymask7[4], some, in place, holes",
+        "ungroup applymask7[4] -> applymask7@1, some",
+        "conv applymask7@1 -> dense8",
+    ],
+    masked_output: [
+        "conv x -> conv2d0[4], some, holes",
+        "apply_mask conv2d0[4] -> applymask5[4], some, in place, holes",
+        "ungroup applymask5[4] -> applymask5@1, some",
+    ],
+    flattened: [
+        "conv x -> conv2d0[4], some, holes",
+        "apply_mask conv2d0[4] -> applymask5[4], some, in place, holes",
+        "ungroup applymask5[4] -> applymask5@1, some",
+        "conv flatten6 -> dense7",
+    ],
+    masked_view: [
+        "conv x -> conv2d0",
+        "apply_mask flatten1@4[4] -> applymask6[4], some, holes",
+        "ungroup applymask6[4] -> applymask6@1, some",
+        "conv applymask6@1 -> dense7",
+        "max_pool conv2d0 -> maxpool8",
+        "conv flatten9 -> dense10",
+        "add dense7, dense10 -> add11",
+    ],
+    masked_input: [
+        "group x -> x@2[2]",
+        "apply_mask x@2[2] -> applymask4[2], some, holes",
+        "conv_join applymask4[2] -> conv2d5, packs 1",
+    ],
+    learned_groups_at_the_input: [
+        "shuffle x -> conv2d0/ordered",
+        "group conv2d0/ordered -> conv2d0/ordered@2[2]",
+        "conv conv2d0/ordered@2[2] -> conv2d0[2]",
+        "conv_join conv2d0[2] -> conv2d1",
+    ],
+    grouped_pixel: [
+        "avg_pool x -> avgpool0",
+        "conv avgpool0 -> conv2d1[4]",
+        "conv conv2d1[4] -> conv2d2[4]",
+    ],
+}
+
+
+@pytest.mark.parametrize("build", PLANS, ids=lambda build: build.__name__)
+def test_plan(build: Build) -> None:
+    assert described(plan(small_graph(build))) == PLANS[build]
+
+
+def test_a_gate_comes_before_what_it_lets_skip() -> None:
+    """In the graph of `masked_conv` the convolution stands first."""
+    graph = small_graph(masked_conv)
+    assert type(graph.ops[0]).__name__ == "Conv2D"
+    kernels = [step.kernel for step in plan(graph).steps]
+    assert kernels == ["avg_pool", "conv", "gate", "conv", "apply_mask", "conv_join"]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whoever_reads_groups_that_may_be_missing_goes_by_their_list(seed: int) -> None:
+    """Of a buffer with holes, only list-driven reads, and readers whose own list is of the same gate."""
+    planned = random_plan(seed)
+    for step in planned.steps:
+        for name in step.inputs:
+            holes = planned.buffers[name].mask
+            if holes is None or name in {gate.mask for gate in planned.gates}:
+                continue
+            if step.kernel == "conv_join":
+                assert step.joined == holes.gate
+            elif step.kernel == "clamp":
+                target = planned.buffers[step.output].mask
+                assert target is not None and target.gate == holes.gate
+            else:
+                assert step.active == holes.gate, f"{step.kernel} {step.op.name}"
+
+
+def test_too_many_groups_are_refused() -> None:
+    wide = MAX_GROUPS + 1
+    graph = small_graph(lambda b: b.mask(b.dense("x", wide), b.gate("x", wide)), (4,))
+    with pytest.raises(AcsgenError, match="257 groups, at most 256"):
+        plan(graph)
+
+
+def test_a_network_that_computes_nothing_is_refused() -> None:
+    with pytest.raises(AcsgenError, match="computes nothing"):
+        plan(small_graph(lambda b: b.flatten("x")))
