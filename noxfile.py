@@ -97,8 +97,8 @@ def project_environment() -> str:
 if __name__ == "__main__":
     sys.exit(bootstrap(sys.argv[1:]))
 
-# What follows is read by nox only.
-import nox
+# What follows is read by nox only, which the script above installs first.
+import nox  # noqa: E402
 
 nox.needs_version = ">=2024.4.15"
 nox.options.sessions = ["lint", "types", "tests", "demo"]

@@ -112,9 +112,7 @@ def _wrapped(text: str, indent: int) -> str:
 def _rows(values: NDArray[Any]) -> str:
     """The initialisers of an array, as many on a line as fit."""
     numbers = ", ".join(map(str, np.asarray(values).ravel().tolist())) + ","
-    return textwrap.fill(
-        numbers, width=LINE, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
-    )
+    return textwrap.fill(numbers, width=LINE, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _cfloat(value: float) -> str:

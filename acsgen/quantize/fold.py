@@ -45,10 +45,9 @@ def _fold_batch_norm(first: Op, second: Op) -> tuple[Op, ...] | None:
     if first.activation != "none":
         return None
     old, scale = first.weights.astype(np.float32), second.scale
-    if isinstance(first, DepthwiseConv2D):
-        weights = old * scale
-    else:  # output channels come first
-        weights = old * scale.reshape(-1, *[1] * (old.ndim - 1))
+    # Output channels come last in a depthwise filter, else first.
+    shape = (-1,) if isinstance(first, DepthwiseConv2D) else (-1, *[1] * (old.ndim - 1))
+    weights = old * scale.reshape(shape)
     bias = first.bias.astype(np.float32) * scale + second.offset
     return (replace(first, output=second.output, weights=weights, bias=bias),)
 

@@ -122,7 +122,8 @@ def verify(
     another model, or the emulator is missing.
     """
     model = project / "model.acsq"
-    graph, plan, board = load_acsq(model), read_plan(project / "plan.json"), read_board(project / BOARD_FILE, read_manifest(project)["board"])
+    graph, plan = load_acsq(model), read_plan(project / "plan.json")
+    board = read_board(project / BOARD_FILE, read_manifest(project)["board"])
     inputs = quantize_input(graph, samples.x)
     comparison = _Comparison(graph, plan)
     gated: list[RunResult] = []
@@ -218,9 +219,7 @@ class _Comparison:
             self.first = difference
 
 
-def _used_channels(
-    observed: Observed, golden: Values, i: int, mode: RunMode
-) -> NDArray[np.bool_] | slice:
+def _used_channels(observed: Observed, golden: Values, i: int, mode: RunMode) -> NDArray[np.bool_] | slice:
     """The channels of a tensor that hold something: all, or those of open groups where closed ones stay unwritten."""
     if observed.unwritten is None or mode is not RunMode.SKIP:
         return slice(None)
