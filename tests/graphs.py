@@ -328,7 +328,7 @@ class _Author(Builder):
         big = min(height, width) >= 6
         stride = self.one_of((2, 2), (1, 2)) if shrink and big and self.chance(0.3) else (1, 1)
         same = not (shrink and big and dilation == (1, 1) and self.chance(0.25))
-        padding = self.any_padding(kernel) if shrink and self.chance(0.15) else None
+        padding = self.any_padding(kernel) if shrink and big and self.chance(0.2) else None
         activation = self.one_of("none", "none", "relu", "relu6")
         return self.conv(
             tensor, channels, kernel, stride, dilation=dilation, same=same, padding=padding, activation=activation

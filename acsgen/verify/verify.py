@@ -209,10 +209,14 @@ class _Comparison:
                 self._note(f"{name}: tensor {observed.tensor}: {'missing' if raw is None else 'of another size'}")
                 continue
             used = _used_channels(observed, golden, i, mode)
-            difference = np.argwhere(observed.to_nhwc(raw)[..., used] != expected[..., used])
-            if len(difference):
+            firmware, golden_values = observed.to_nhwc(raw)[..., used], expected[..., used]
+            wrong = firmware != golden_values
+            if wrong.any():
                 self.tensors += 1
-                self._note(f"{name}: tensor {observed.tensor}: {len(difference)} values differ, first {difference[0]}")
+                self._note(
+                    f"{name}: tensor {observed.tensor}: {wrong.sum()} of {wrong.size} values differ, "
+                    f"first: firmware {firmware[wrong][0]}, golden {golden_values[wrong][0]}"
+                )
 
     def _note(self, difference: str) -> None:
         if self.first is None:

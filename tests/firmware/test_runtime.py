@@ -35,7 +35,7 @@ from tests.golden import cases
 ALL_INT8 = np.arange(-128, 128, dtype=np.int8)
 
 
-#: Of the addends and of the sum.
+#: Of the addends and of the sum; powers of two give sums that lie exactly between two numbers.
 SPECIAL_SCALES: list[tuple[float, float, float]] = [
     (1, 1, 1),
     (1, 1, 2),
@@ -55,9 +55,10 @@ SPECIAL_SCALES: list[tuple[float, float, float]] = [
 
 
 def with_scales(case: cases.Case, coarse: float, fine: float, out: float) -> cases.Case:
-    """The same addition at other scales, its addends in either order."""
+    """The same addition at other scales, without a clamp that would hide what is negative."""
     sources = tuple(replace(t, scale=s) for t, s in zip(case.sources, (coarse, fine), strict=True))
-    return replace(case, sources=sources, target=replace(case.target, scale=out))
+    target = replace(case.target, scale=out, zero_point=0)
+    return replace(case, op=replace(case.op, activation="none"), sources=sources, target=target)
 
 
 def additions() -> list[cases.Case]:
