@@ -408,7 +408,7 @@ class _Author(Builder):
             kernel,
             (2, 2) if big and self.chance(0.3) else (1, 1),
             dilation=(2, 2) if self.chance(0.15) else (1, 1),
-            padding=self.any_padding(kernel) if self.chance(0.15) else None,
+            padding=self.any_padding(kernel) if big and self.chance(0.2) else None,
             activation=self.one_of("none", "relu", "relu6"),
         )
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from acsgen.graph import Graph
 from acsgen.quantize.calibrate import calibrate
 from acsgen.quantize.fold import fold
+from acsgen.quantize.int8 import quantize_graph
 from acsgen.quantize.permute import make_groups_contiguous
-from acsgen.quantize.quantize import quantize_graph
 
 
 def prepare(graph: Graph) -> Graph:

@@ -17,7 +17,7 @@ from acsgen.errors import AcsgenError
 from acsgen.graph import MaxPool, Tensor
 from acsgen.graph.ir import make_graph
 from acsgen.quantize.acsq import save_acsq
-from acsgen.quantize.quantize import quantize_graph
+from acsgen.quantize.int8 import quantize_graph
 from acsgen.resources import resource_dir
 from acsgen.target.boards import Board, Memory
 from acsgen.target.build import build

@@ -20,12 +20,12 @@ from tests.graphs import random_graph
 from tests.plan.small import random_plan
 
 CASES = [
-    ("mps2-an386", 1003),
-    ("mps2-an386", 1007),
-    ("mps2-an386", 1018),
+    ("mps2-an386", 1004),
+    ("mps2-an386", 1014),
     ("mps2-an386", 1032),
-    ("stm32f405", 1009),
-    ("stm32f405", 1026),
+    ("mps2-an386", 1037),
+    ("stm32f405", 1005),
+    ("stm32f405", 1020),
 ]
 
 

@@ -58,7 +58,8 @@ def with_scales(case: cases.Case, coarse: float, fine: float, out: float) -> cas
     """The same addition at other scales, without a clamp that would hide what is negative."""
     sources = tuple(replace(t, scale=s) for t, s in zip(case.sources, (coarse, fine), strict=True))
     target = replace(case.target, scale=out, zero_point=0)
-    return replace(case, op=replace(case.op, activation="none"), sources=sources, target=target)
+    op = Add(case.op.name, case.op.inputs, case.op.output)
+    return replace(case, op=op, sources=sources, target=target)
 
 
 def additions() -> list[cases.Case]:

@@ -12,13 +12,13 @@ import pytest
 
 from acsgen.errors import AcsgenError
 from acsgen.golden.interpreter import quantize_input, run
-from acsgen.graph import Conv2D, Dense, DepthwiseConv2D, Graph, MaxPool, Op, Relu, Tensor
+from acsgen.graph import ApplyMask, Conv2D, Dense, DepthwiseConv2D, Gate, Graph, MaxPool, Op, Relu, Tensor
 from acsgen.graph.evaluate import evaluate
 from acsgen.graph.ir import make_graph
 from acsgen.quantize import prepare, quantize
 from acsgen.quantize.calibrate import Range, calibrate
 from acsgen.quantize.check import MAX_SIZE, SAME_SCALE, check_int8
-from acsgen.quantize.quantize import quantize_graph
+from acsgen.quantize.int8 import GATE_ZOOM, quantize_graph
 from tests.graphs import random_graph
 
 SEEDS = range(12)
@@ -68,6 +68,26 @@ def test_weights_are_symmetric_for_each_channel(seed: int) -> None:
         assert (error <= 0.501 * scale)[used].all()
 
 
+def only_decided_on(graph: Graph, name: str) -> bool:
+    """Whether a tensor's values reach gates only, which ask for no more than their sign."""
+    readers = graph.consumers(name)
+    return bool(readers) and all(
+        isinstance(reader, Gate) or (isinstance(reader, SAME_SCALE) and only_decided_on(graph, reader.output))
+        for reader in readers
+    )
+
+
+def test_a_logit_near_zero_keeps_its_sign() -> None:
+    """At the scale of its range, 1 beside 200 would round to zero and the gate would stay closed."""
+    fc = Dense("fc", ("x",), "fc", np.eye(2, dtype=np.float32), np.zeros(2, np.float32))
+    mask = ApplyMask("y", ("x", "gate"), "y", partition=(0, 1))
+    graph = make_graph("net", Tensor("x", (2,)), "y", [fc, Gate("gate", ("fc",), "gate"), mask])
+    ranges = {"x": (0.0, 200.0), "fc": (0.0, 400.0), "gate": (0.0, 1.0), "y": (0.0, 200.0)}
+    quantised = quantize_graph(graph, ranges)
+    x = quantize_input(quantised, np.array([[1.0, 200.0]], np.float32))
+    np.testing.assert_array_equal(run(quantised, x)["gate"], [[1, 1]])
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_scales(seed: int) -> None:
     """Zero is a value of every tensor; where only places or masks change, scale and zero point stay."""
@@ -83,7 +103,8 @@ def test_scales(seed: int) -> None:
         assert tensor.scale is not None and tensor.scale == float(np.float32(tensor.scale))
         low, high = (tensor.scale * (end - tensor.zero_point) for end in (-128, 127))
         slack = 1.01 * tensor.scale
-        assert low <= min(0, ranges[name][0]) + slack and high >= max(0, ranges[name][1]) - slack
+        zoom = GATE_ZOOM if only_decided_on(graph, name) else 1
+        assert low <= min(0, ranges[name][0]) / zoom + slack and high >= max(0, ranges[name][1]) / zoom - slack
         assert -128 <= tensor.zero_point <= 127
     for op in graph.ops:
         source, target = graph.tensors[op.inputs[0]], graph.tensors[op.output]

@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 
 from acsgen.errors import AcsgenError
 from acsgen.golden.arithmetic import activation_range, quantize_multipliers
-from acsgen.graph import Conv2D, Dense, DepthwiseConv2D, Graph, Op, Requantize, Tensor
+from acsgen.graph import Conv2D, Dense, DepthwiseConv2D, Gate, Graph, Op, Requantize, Tensor
 from acsgen.graph.ir import make_graph
 from acsgen.quantize.calibrate import Range
 from acsgen.quantize.check import INT8_MAX, INT8_MIN, SAME_SCALE, check_int8
 
+#: Of a gate's logit only the sign counts. Its scale is this much finer than its range asks for: large logits
+#: saturate, and those near zero, on which the decision hangs, are no longer rounded to it. `acsgen demo` prints
+#: how many bits int8 flips, by which another zoom can be judged.
+GATE_ZOOM = 16
 #: Biases stay below this, so that bias and products together fit 32 bits.
 BIAS_LIMIT = 2**30
 #: A tensor that varies less than this counts as zero throughout, so that its scale is far from where floats end.
@@ -47,10 +51,22 @@ def _tensors(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Tensor]:
         if name not in masks:
             low, high = shared.get(first, (0.0, 0.0))
             shared[first] = (min(low, ranges[name][0]), max(high, ranges[name][1]))
+    for first in _only_decided_on(graph, owner):
+        shared[first] = (shared[first][0] / GATE_ZOOM, shared[first][1] / GATE_ZOOM)
     return {
         name: tensor if name in masks else _with_scale(tensor, shared[owner[name]])
         for name, tensor in graph.tensors.items()
     }
+
+
+def _only_decided_on(graph: Graph, owner: Mapping[str, str]) -> set[str]:
+    """Owners of tensors that nobody reads but gates."""
+    readers = {(owner[name], type(op)) for op in graph.ops if not isinstance(op, SAME_SCALE) for name in op.inputs}
+    return (
+        {first for first, reader in readers if reader is Gate}
+        - {first for first, reader in readers if reader is not Gate}
+        - {owner[graph.output]}
+    )
 
 
 def _with_scale(tensor: Tensor, span: Range) -> Tensor:
