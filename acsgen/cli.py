@@ -122,7 +122,7 @@ def quantize(
     from acsgen import quantize as stage
     from acsgen.frontend.keras import load_keras
     from acsgen.quantize.acsq import save_acsq
-    from acsgen.quantize.calibrate import load_samples
+    from acsgen.samples import load_samples
 
     _refuse_existing(out, force)
     with _progress("Reading the checkpoint"):
@@ -206,7 +206,7 @@ def verify(
     """
     from acsgen.emit.project import check_unchanged
     from acsgen.quantize.acsq import load_acsq
-    from acsgen.quantize.calibrate import load_samples
+    from acsgen.samples import load_samples
     from acsgen.target.emulator import Transport
     from acsgen.verify import verify as stage
 

@@ -23,8 +23,8 @@ from acsgen.graph.execute import Gates
 from acsgen.graph.ungate import ungate
 from acsgen.quantize import quantize
 from acsgen.quantize.acsq import save_acsq
-from acsgen.quantize.calibrate import Samples, load_samples
 from acsgen.resources import resource_dir
+from acsgen.samples import Samples, load_samples
 from acsgen.target.boards import load_board
 from acsgen.target.build import BuildResult, build
 from acsgen.verify import Verification, verify

@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration: the range of every tensor over sample inputs, and the data files that hold them."""
+"""Calibration: the range of every tensor over sample inputs."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,72 +11,11 @@ from numpy.typing import NDArray
 from acsgen.errors import AcsgenError
 from acsgen.graph import Graph
 from acsgen.graph.evaluate import evaluate
-from acsgen.graph.ops import Shape
 
 Range = tuple[float, float]
 
 #: Samples evaluated at a time: bounds memory, every tensor of a batch is alive at once.
 BATCH = 50
-#: A file of samples that unpacks to more is refused.
-MAX_BYTES = 2**31
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Inputs in the model's own units. x: float32 (N, *shape); y: int64 labels (N,) or None."""
-
-    x: NDArray[np.float32]
-    y: NDArray[np.int64] | None
-
-    def first(self, count: int) -> Samples:
-        return Samples(self.x[:count], None if self.y is None else self.y[:count])
-
-
-def load_samples(path: Path, shape: Shape) -> Samples:
-    """Reads an `.npz` of samples.
-
-    Arrays: `x` (N, *shape) of any numeric type; optional `scale`, a number that x is multiplied by
-    (so that images may be stored as uint8); optional `y` (N,) labels.
-    Raises AcsgenError on another shape, NaN or infinity, no samples, or no such file.
-    """
-    arrays = _read_arrays(path)
-    wanted = f"(N, {', '.join(map(str, shape))})"
-    if "x" not in arrays or arrays["x"].dtype.kind not in "buif":
-        raise AcsgenError(f"{path}: needs a numeric array 'x' of shape {wanted}")
-    x, scale = arrays["x"], arrays.get("scale", np.float32(1))
-    if x.shape[1:] != shape or not len(x):
-        raise AcsgenError(f"{path}: 'x' has shape {x.shape}, the model needs {wanted} with N above 0")
-    if scale.shape != () or scale.dtype.kind not in "uif" or not 0 < scale < np.inf:
-        raise AcsgenError(f"{path}: 'scale' is one number above 0 that x is multiplied by")
-    with np.errstate(over="ignore"):
-        scaled = x.astype(np.float32) * np.float32(scale)
-    bad = np.flatnonzero(~np.isfinite(scaled).reshape(len(x), -1).all(axis=1))
-    if len(bad):
-        raise AcsgenError(f"{path}: NaN or infinity in {len(bad)} of {len(x)} samples, first in sample {bad[0]}")
-    y = arrays.get("y")
-    if y is not None and (y.shape != (len(x),) or y.dtype.kind not in "ui"):
-        raise AcsgenError(f"{path}: 'y' has shape {y.shape} and type {y.dtype}, needs {len(x)} integer labels")
-    return Samples(scaled, None if y is None else y.astype(np.int64))
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MAX_BYTES:
-            raise AcsgenError(f"{path}: {size} bytes unpacked, at most {MAX_BYTES} are read: give fewer samples")
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in ("x", "y", "scale") if name in file.files}
-    except FileNotFoundError as error:
-        raise AcsgenError(f"{path}: no such file") from error
-    except AcsgenError:
-        raise
-    except OSError as error:
-        raise AcsgenError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # a damaged archive raises whatever its broken part makes of it
-        raise AcsgenError(
-            f"{path}: no .npz file of samples (arrays x, and optionally y and scale), or a damaged one: {error}"
-        ) from error
 
 
 def calibrate(

@@ -18,7 +18,7 @@ from acsgen.golden.interpreter import quantize_input, run
 from acsgen.graph import Graph
 from acsgen.plan.document import Observed, PlanFile, read_plan
 from acsgen.quantize.acsq import fingerprint, load_acsq
-from acsgen.quantize.calibrate import Samples
+from acsgen.samples import Samples
 from acsgen.target.boards import read_board
 from acsgen.target.build import firmware_of
 from acsgen.target.emulator import Emulator, RunResult, Transport

@@ -13,8 +13,8 @@ from acsgen.frontend.keras import load_keras
 from acsgen.graph import Graph, Shuffle
 from acsgen.plan import plan
 from acsgen.quantize import quantize
-from acsgen.quantize.calibrate import Samples, load_samples
 from acsgen.resources import resource_dir
+from acsgen.samples import Samples, load_samples
 
 DEMO = resource_dir("demo")
 IMAGE = (28, 28, 1)

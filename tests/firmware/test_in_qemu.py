@@ -12,7 +12,7 @@ from acsgen.emit.project import generate
 from acsgen.graph import DepthwiseConv2D
 from acsgen.quantize import quantize
 from acsgen.quantize.acsq import save_acsq
-from acsgen.quantize.calibrate import Samples
+from acsgen.samples import Samples
 from acsgen.target.boards import load_board
 from acsgen.target.build import LOG_NAME, build
 from acsgen.verify import verify

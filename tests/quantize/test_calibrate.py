@@ -17,7 +17,8 @@ from acsgen.errors import AcsgenError
 from acsgen.graph import Dense, Graph, Tensor
 from acsgen.graph.evaluate import evaluate
 from acsgen.graph.ir import make_graph
-from acsgen.quantize.calibrate import BATCH, calibrate, load_samples
+from acsgen.quantize.calibrate import BATCH, calibrate
+from acsgen.samples import load_samples
 from tests.graphs import random_graph
 
 SHAPE = (3, 2, 1)
