@@ -91,7 +91,7 @@ def listed_tensors(
         tensor, mask = op.output, masks.get(op.output)
         if mask is None or layouts[tensor] % mask.groups != 0:
             continue
-        if tensor == graph.output and layouts[tensor] == 1:
+        if tensor == graph.output and layouts[tensor] == 1:  # the caller gets it as it is
             continue
         if all(_goes_by_list(reader, tensor, masks, layouts, listed) for reader in graph.consumers(tensor)):
             listed.add(tensor)
