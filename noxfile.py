@@ -28,6 +28,7 @@ PYTHON = (3, 11)
 #: Debian packages, and for each a program or file that shows that it is there.
 SYSTEM_PACKAGES = {
     "gcc": "gcc",
+    "g++": "g++",
     "libc6-dev": "/usr/include/stdio.h",
     "gcc-arm-none-eabi": "arm-none-eabi-gcc",
     "libnewlib-arm-none-eabi": "/usr/lib/arm-none-eabi/newlib/libc.a",

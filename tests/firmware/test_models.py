@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -219,14 +218,8 @@ def test_two_models_in_one_program(kit: Kit, tmp_path: Path) -> None:
     assert run_program(program, b"") == b""
 
 
-def has_cplusplus() -> bool:
-    """Whether gcc has its C++ compiler, which Debian packs separately."""
-    command = ["gcc", "-x", "c++", "-fsyntax-only", "-"]
-    return subprocess.run(command, input=b"", capture_output=True, check=False).returncode == 0
-
-
 def test_headers_are_c_and_cplusplus(tmp_path: Path) -> None:
-    """Each by itself; where there is no C++ compiler, the linkage must at least be declared."""
+    """Each by itself, without a warning."""
     write_model(plan(quantized(0)[0]), tmp_path)
     runtime = resource_dir("firmware") / "runtime"
     for header in (tmp_path / "net.h", runtime / "acs.h", runtime / "acs_layers.h"):
@@ -237,5 +230,4 @@ def test_headers_are_c_and_cplusplus(tmp_path: Path) -> None:
         user.write_text(f'#include "{header}"\n#include "{header}"\n')
         arguments = (*WARNINGS, "-pedantic", "-fsyntax-only", f"-I{runtime}", user)
         gcc("-std=c11", *arguments)
-        if has_cplusplus():
-            gcc("-x", "c++", "-std=c++11", *arguments)
+        gcc("-x", "c++", "-std=c++11", *arguments)
