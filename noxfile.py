@@ -34,13 +34,15 @@ SYSTEM_PACKAGES = {
     "libnewlib-arm-none-eabi": "/usr/lib/arm-none-eabi/newlib/libc.a",
     "qemu-system-arm": "qemu-system-arm",
 }
-VENV_PACKAGE = {"python3-venv": "ensurepip"}
+#: ... and for each a Python module.
+PYTHON_PACKAGES = {"python3-venv": "ensurepip"}
 
 
 def bootstrap(arguments: list[str]) -> int:
     """Runs nox with these arguments, from an environment of its own that is made if need be."""
     if sys.version_info < PYTHON:
         sys.exit(f"noxfile.py: needs Python {PYTHON[0]}.{PYTHON[1]} or newer, this is {sys.version.split()[0]}")
+    install_packages(missing_packages())
     python = make_environment(NOX_HOME / "nox", [NOX, "-c", str(ROOT / "constraints.txt")], stamp=NOX)
     return subprocess.call([python, "-m", "nox", "-f", str(ROOT / "noxfile.py"), *arguments], cwd=ROOT)
 
@@ -52,15 +54,14 @@ def make_environment(place: Path, requirements: list[str], stamp: str) -> str:
         return python
     shutil.rmtree(place, ignore_errors=True)
     print(f"noxfile.py: making the environment {place.relative_to(ROOT)}", flush=True)
-    install_packages([package for package, module in VENV_PACKAGE.items() if not has_module(module)])
     subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True, cwd=ROOT)
+    subprocess.run([python, "-m", "pip", "install", *requirements], check=True, cwd=ROOT)
     mark.write_text(stamp)
     return python
 
 
 def has_module(name: str) -> bool:
-    """Asked of a child: Debian's Python has venv, but without ensurepip it makes no pip."""
+    """Whether this Python can import it. A child is asked, because an import stays."""
     return subprocess.call([sys.executable, "-c", f"import {name}"], stderr=subprocess.DEVNULL) == 0
 
 
@@ -72,7 +73,7 @@ def install_packages(packages: list[str]) -> None:
     if not shutil.which("apt-get"):
         sys.exit(f"noxfile.py: missing on this machine: {', '.join(packages)} (Debian's names)")
     if os.geteuid() != 0:
-        sys.exit(f"noxfile.py: missing packages; run: sudo {line}")
+        sys.exit(f"noxfile.py: packages are missing; run: sudo apt-get update && sudo {line}")
     print(f"noxfile.py: {line}", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run(["apt-get", "update", "-qq"], check=True, env=environment)
@@ -80,10 +81,14 @@ def install_packages(packages: list[str]) -> None:
 
 
 def missing_packages() -> list[str]:
+    """Debian packages that are not there, also the one without which Debian's Python makes no environment."""
     return [
-        package
-        for package, sign in SYSTEM_PACKAGES.items()
-        if not (Path(sign).exists() if sign.startswith("/") else shutil.which(sign))
+        *(package for package, module in PYTHON_PACKAGES.items() if not has_module(module)),
+        *(
+            package
+            for package, sign in SYSTEM_PACKAGES.items()
+            if not (Path(sign).exists() if sign.startswith("/") else shutil.which(sign))
+        ),
     ]
 
 

@@ -122,12 +122,17 @@ def quantize(
     from acsgen import quantize as stage
     from acsgen.frontend.keras import load_keras
     from acsgen.quantize.acsq import save_acsq
-    from acsgen.samples import load_samples
+    from acsgen.quantize.calibrate import FEW_SAMPLES
+    from acsgen.samples import check_samples, read_samples
 
     _refuse_existing(out, force)
+    samples = read_samples(data)  # first: what reads a checkpoint takes seconds to import
     with _progress("Reading the checkpoint"):
         graph = load_keras(checkpoint)
-    samples = load_samples(data, graph.shape(graph.input))
+    check_samples(samples, graph, data)
+    if len(samples.x) < FEW_SAMPLES:
+        count = f"{len(samples.x)} calibration sample{'s' * (len(samples.x) != 1)}"
+        typer.echo(f"acsgen: warning: {count}: ranges may be too narrow, {FEW_SAMPLES} or more are better", err=True)
     with _progress("Calibrating", total=len(samples.x)) as advance:
         quantized = stage.quantize(graph, samples.x, advance)
     save_acsq(quantized, out)
@@ -212,7 +217,7 @@ def verify(
 
     check_unchanged(project, ("model.acsq", "plan.json"))
     graph = load_acsq(project / "model.acsq")
-    samples = load_samples(data, graph.shape(graph.input)).first(images)
+    samples = load_samples(data, graph).first(images)
     with _progress("Verifying", total=len(samples.x)) as advance:
         transport: Transport = "uart" if uart else "semihosting"
         result = stage(project, samples, tensors=tensors, transport=transport, progress=advance)

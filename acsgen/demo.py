@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acsgen.emit.project import generate
+from acsgen.errors import AcsgenError
 from acsgen.frontend.keras import load_keras
 from acsgen.golden.interpreter import quantize_input, run
 from acsgen.graph import Graph
@@ -25,11 +28,14 @@ from acsgen.quantize import quantize
 from acsgen.quantize.acsq import save_acsq
 from acsgen.resources import resource_dir
 from acsgen.samples import Samples, load_samples
-from acsgen.target.boards import load_board
+from acsgen.target.boards import Board, as_root, load_board
 from acsgen.target.build import BuildResult, build
+from acsgen.target.emulator import Emulator
 from acsgen.verify import Verification, verify
 
 Masks = dict[str, NDArray[Any]]
+
+SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -56,18 +62,21 @@ def run_demo(
     """Quantises, generates, builds and verifies the shipped network and its ungated twin below `out`.
 
     images: how many of the shipped test images run in the emulator; accuracies are over all of them.
-    Writes `out/summary.json`. progress(title=...) is called at each step.
+    Writes `out/summary.json` once all has been measured; one of an earlier run is gone by the first step.
+    progress(title=...) is called at each step.
+    Raises AcsgenError or OSError, before any work, if a program is missing or `out` cannot be written to.
     """
     start = time.monotonic()
     board, files = load_board(board_name), resource_dir("demo")
+    _require_tools(board)
+    _clear(out)
     progress(title="Reading the checkpoint")
     network = load_keras(files / "fashion_acs.keras")
-    calibration = load_samples(files / "calibration.npz", network.shape(network.input))
-    test = load_samples(files / "test.npz", network.shape(network.input))
+    calibration = load_samples(files / "calibration.npz", network)
+    test = load_samples(files / "test.npz", network)
 
     progress(title="Quantising")
     graph = quantize(network, calibration.x)
-    out.mkdir(parents=True, exist_ok=True)
     projects = []
     for name, network_graph in (("firmware", graph), ("ungated", ungate(graph))):
         model = out / f"{name}.acsq"
@@ -92,8 +101,28 @@ def run_demo(
         "seconds": round(time.monotonic() - start, 1),
     }
     del summary["accuracy"]  # over the images that ran; int8_accuracy is over all test images
-    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    beside = out / f"{SUMMARY}.part"
+    beside.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    beside.replace(out / SUMMARY)
     return DemoResult(gated, twin, built, summary)
+
+
+def _require_tools(board: Board) -> None:
+    """AcsgenError now, with the words that `build` and `Emulator` would use after half of the work."""
+    toolchain = board.toolchain
+    if shutil.which(toolchain.compiler) is None:
+        raise AcsgenError(f"building needs {toolchain.compiler}; install it: {as_root(toolchain.install)}")
+    Emulator(board, Path())  # not started: it refuses a board that it cannot run
+
+
+def _clear(out: Path) -> None:
+    """Makes the folder; a run that fails must not leave the figures of the one before."""
+    if out.exists() and not out.is_dir():
+        raise AcsgenError(f"{out} is not a folder: give another name")
+    out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise AcsgenError(f"{out}: the folder cannot be written to: give another")
+    (out / SUMMARY).unlink(missing_ok=True)
 
 
 def _against_twin(gated: Verification, twin: Verification) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acsgen.errors import AcsgenError
-from acsgen.graph.ops import Shape
+from acsgen.graph import Graph
 
 #: A file of samples that unpacks to more is refused.
 MAX_BYTES = 2**31
@@ -29,20 +30,26 @@ class Samples:
         return Samples(self.x[:count], None if self.y is None else self.y[:count])
 
 
-def load_samples(path: Path, shape: Shape) -> Samples:
-    """Reads an `.npz` of samples.
+def load_samples(path: Path, graph: Graph) -> Samples:
+    """`read_samples`, then `check_samples`."""
+    samples = read_samples(path)
+    check_samples(samples, graph, path)
+    return samples
+
+
+def read_samples(path: Path) -> Samples:
+    """Reads an `.npz` of samples; needs no model, so that a wrong file is found before one is loaded.
 
     Arrays: `x` (N, *shape) of any numeric type; optional `scale`, a number that x is multiplied by
     (so that images may be stored as uint8); optional `y` (N,) labels.
-    Raises AcsgenError on another shape, NaN or infinity, no samples, or no such file.
+    Raises AcsgenError on NaN or infinity, no samples, or no such file.
     """
     arrays = _read_arrays(path)
-    wanted = f"(N, {', '.join(map(str, shape))})"
     if "x" not in arrays or arrays["x"].dtype.kind not in "buif":
-        raise AcsgenError(f"{path}: needs a numeric array 'x' of shape {wanted}")
+        raise AcsgenError(f"{path}: needs a numeric array 'x' of shape (N, ...)")
     x, scale = arrays["x"], arrays.get("scale", np.float32(1))
-    if x.shape[1:] != shape or not len(x):
-        raise AcsgenError(f"{path}: 'x' has shape {x.shape}, the model needs {wanted} with N above 0")
+    if not x.ndim or not x.size:
+        raise AcsgenError(f"{path}: 'x' has shape {x.shape}, the model needs (N, ...) with N above 0")
     if scale.shape != () or scale.dtype.kind not in "uif" or not 0 < scale < np.inf:
         raise AcsgenError(f"{path}: 'scale' is one number above 0 that x is multiplied by")
     with np.errstate(over="ignore"):
@@ -54,6 +61,21 @@ def load_samples(path: Path, shape: Shape) -> Samples:
     if y is not None and (y.shape != (len(x),) or y.dtype.kind not in "ui"):
         raise AcsgenError(f"{path}: 'y' has shape {y.shape} and type {y.dtype}, needs {len(x)} integer labels")
     return Samples(scaled, None if y is None else y.astype(np.int64))
+
+
+def check_samples(samples: Samples, graph: Graph, path: Path) -> None:
+    """AcsgenError if samples, read from `path`, have not the shape or the classes of a model."""
+    shape, classes = graph.shape(graph.input), prod(graph.shape(graph.output))
+    if samples.x.shape[1:] != shape:
+        wanted = f"(N, {', '.join(map(str, shape))})"
+        raise AcsgenError(f"{path}: 'x' has shape {samples.x.shape}, the model needs {wanted} with N above 0")
+    if samples.y is not None:
+        bad = np.flatnonzero((samples.y < 0) | (samples.y >= classes))
+        if len(bad):
+            raise AcsgenError(
+                f"{path}: 'y' has label {samples.y[bad[0]]} in sample {bad[0]}, "
+                f"the model has {classes} outputs: labels are 0 to {classes - 1}"
+            )
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -101,13 +101,24 @@ class Writer:
             return macro, f"AT_{self.name(buffer.shares).upper()}", "the same bytes"
         return macro, str(buffer.offset), f"{buffer.bytes} bytes, steps {buffer.first} to {buffer.last}"
 
-    def list(self, gate: str | None) -> str:
+    def list_of(self, gate: str | None) -> str:
         return "NULL" if gate is None else f"&{self.name(gate)}.active"
 
     def scratch(self, step: Step) -> str:
         if not step.scratch_bytes:
             return "acs_scratch(NULL, 0)"
-        return f"acs_scratch(at + {step.scratch_offset}, {step.scratch_bytes})"
+        return f"acs_scratch(at + {self.scratch_name(step)}, {step.scratch_bytes})"
+
+    def scratch_name(self, step: Step) -> str:
+        return f"SCRATCH_{self.name(step.op.name).upper()}"
+
+    def scratches(self) -> list[tuple[str, str, str]]:
+        """The kernels' scratch in the order of the network, as `offsets`."""
+        return [
+            (self.scratch_name(step), str(step.scratch_offset), f"{step.scratch_bytes} bytes, step {index}")
+            for index, step in enumerate(self.plan.steps)
+            if step.scratch_bytes
+        ]
 
     def tensor(self, buffer: str) -> Tensor:
         return self.plan.graph.tensors[self.plan.buffers[buffer].tensor]
@@ -200,9 +211,9 @@ def _conv(writer: Writer, step: Step) -> Call:
     name = writer.name(op.name)
     lines = _window_lines(writer, step, kernel, stride, padding, dilation)
     lines += [groups, *_requantize_lines(writer, step, arrays)]
-    lists = [writer.list(step.active)]
+    lists = [writer.list_of(step.active)]
     if step.kernel == "conv_join":
-        lists.insert(0, writer.list(step.joined))
+        lists.insert(0, writer.list_of(step.joined))
     arguments = [f"&{name}", *lists, writer.place(step.inputs[0]), writer.place(step.output), writer.scratch(step)]
     return Call(
         step,
@@ -243,7 +254,7 @@ def _layer_call(writer: Writer, step: Step, what: str, ctype: str, lines: list[s
     name = writer.name(step.op.name)
     arguments = [
         f"&{name}",
-        writer.list(step.active),
+        writer.list_of(step.active),
         writer.place(step.inputs[0]),
         writer.place(step.output),
         writer.scratch(step),
@@ -333,7 +344,7 @@ def _convert(writer: Writer, step: Step) -> Call:
     out = writer.tensor(step.output)
     shape = f"(acs_shape_t){_braces(_image(out.shape))}"
     groups = max(writer.groups(step.inputs[0]), writer.groups(step.output))
-    arguments = [shape, str(groups), writer.list(step.active)]
+    arguments = [shape, str(groups), writer.list_of(step.active)]
     if step.kernel == "ungroup":
         arguments.append(str(out.zero_point))
     arguments += [writer.place(step.inputs[0]), writer.place(step.output)]

@@ -89,7 +89,7 @@ def _finds_compiler_header(files: dict[str, bytes]) -> bool:
 
 def _sources(root: Path, wanted: set[str]) -> dict[str, bytes]:
     """The source files that define `wanted`, and whatever these call in turn."""
-    texts = {path: path.read_text(errors="replace") for path in sorted(root.glob("Source/**/*.c"))}
+    texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in sorted(root.glob("Source/**/*.c"))}
     defined_in = {name: path for path, text in texts.items() for name in _DEFINITION.findall(text)}
     missing = sorted(wanted - set(defined_in))
     if missing:
@@ -113,8 +113,9 @@ def _licence(root: Path) -> bytes:
 
 
 def _check_sums(files: dict[str, bytes]) -> None:
-    lines = (resource_dir("firmware") / "kernels" / "cmsis_nn" / f"bakenn-{BAKENN_VERSION}.sha256").read_text()
-    known = {name: digest for digest, name in (line.split("  ", 1) for line in lines.splitlines())}
+    sums = resource_dir("firmware") / "kernels" / "cmsis_nn" / f"bakenn-{BAKENN_VERSION}.sha256"
+    lines = sums.read_text(encoding="utf-8").splitlines()
+    known = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     for name, content in files.items():
         if known.get(name) != hashlib.sha256(content).hexdigest():
             raise AcsgenError(

@@ -16,6 +16,7 @@ from typing import Any
 from acsgen import __version__
 from acsgen.emit.calls import Writer
 from acsgen.emit.cmsis import cmsis_nn_files
+from acsgen.emit.fit import check_fit
 from acsgen.emit.names import model_identifier
 from acsgen.emit.render import constant_bytes, environment, model_files
 from acsgen.emit.surroundings import project_files
@@ -28,11 +29,6 @@ from acsgen.target.boards import Board
 
 MANIFEST = "acsgen.json"
 KERNEL_SETS = tuple(sorted(path.name for path in (resource_dir("firmware") / "kernels").iterdir()))
-
-#: What a project needs besides the model, at least: code of the kernels, runtime and port in flash, the
-#: port's own variables in RAM. Kept below what was measured, so that nothing is refused that would fit.
-CODE_BYTES = 4 * 1024
-PORT_RAM_BYTES = 128
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,8 @@ class Project:
             "arena_bytes": self.plan.arena_bytes,
             "lower_bound_bytes": self.plan.lower_bound_bytes,
             "constant_bytes": self.constant_bytes,
+            "skippable_macs": self.plan.skippable_macs,
+            "idle_masks": self.plan.idle_masks(),
             "kept": None if self.kept is None else str(self.kept),
         }
 
@@ -104,21 +102,6 @@ def generate(
     _check_replaceable(out, force)  # somebody may have come first meanwhile
     kept = write_folder(out, files)
     return Project(out, c_name, board.name, planned, constants, kept)
-
-
-def check_fit(board: Board, planned: Plan, constants: int) -> None:
-    """AcsgenError if the model cannot fit the board's flash or RAM, with needed and available bytes."""
-    source, target = planned.graph.input, planned.graph.output
-    buffers = planned.buffers[source].bytes + planned.buffers[target].bytes
-    flash = constants + CODE_BYTES
-    ram = planned.arena_bytes + buffers + board.stack_bytes + PORT_RAM_BYTES
-    lacking = [
-        f"{kind}: needs at least {needed} bytes, has {available}"
-        for kind, needed, available in (("flash", flash, board.flash.bytes), ("RAM", ram, board.ram.bytes))
-        if needed > available
-    ]
-    if lacking:
-        raise AcsgenError(f"the model is too big for board {board.name}: {'; '.join(lacking)}")
 
 
 def read_manifest(project: Path) -> dict[str, Any]:

@@ -48,7 +48,6 @@ def model_files(plan: Plan, name: str, fingerprint: int) -> dict[str, str]:
         "fingerprint": fingerprint,
         "macs": int(plan.macs()),
         "arena_bytes": max(plan.arena_bytes, 1),
-        "lower_bound_bytes": plan.lower_bound_bytes,
         "weight_bytes": constant_bytes(calls),
         "mask_bytes": plan.mask_bytes,
         "gates": [
@@ -59,8 +58,7 @@ def model_files(plan: Plan, name: str, fingerprint: int) -> dict[str, str]:
         "output": graph.tensors[graph.output],
         "input_bytes": prod(graph.shape(graph.input)),
         "output_bytes": prod(graph.shape(graph.output)),
-        "offsets": writer.offsets(),
-        "uses_arena": bool(writer.offsets()) or any(step.scratch_bytes for step in plan.steps),
+        "offsets": [*writer.offsets(), *writer.scratches()],
         "calls": [_seen(writer, call) for call in calls],
         "arrays": [array for call in calls for array in call.arrays],
     }

@@ -79,6 +79,7 @@ def board_manifest(board: Board) -> dict[str, Any]:
             "maximum_size": board.flash.bytes,
             "maximum_ram_size": board.ram.bytes,
             "protocols": [upload.protocol for upload in board.uploads],
+            "install": board.upload_install,
             "commands": {upload.protocol: list(upload.command) for upload in board.uploads},
         },
     }

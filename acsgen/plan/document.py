@@ -117,7 +117,7 @@ class PlanFile:
 def read_plan(path: Path) -> PlanFile:
     """Reads a `plan.json` that this version wrote."""
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
         if document["version"] != VERSION:
             raise AcsgenError(f"{path}: plan of version {document['version']}, generate the project again")
         gates = tuple((g["mask"], g["groups"]) for g in document["gates"])

@@ -87,6 +87,21 @@ class Plan:
         return name
 
     @property
+    def skippable_macs(self) -> int:
+        """Multiply-accumulates of the steps that some gate can shorten."""
+        return sum(step.macs for step in self.steps if step.active or step.joined)
+
+    def idle_masks(self) -> list[str]:
+        """Names of ApplyMask operators before which nothing is skipped: what they mask is always computed.
+
+        So it is where the groups of the mask are not those of the convolution before it, where somebody else
+        reads the unmasked tensor, or where the gate itself looks at it.
+        """
+        writer = {step.output: step for step in self.steps}
+        masking = [step for step in self.steps if step.kernel == "apply_mask"]
+        return [step.op.name for step in masking if getattr(writer.get(step.inputs[0]), "active", None) is None]
+
+    @property
     def mask_bytes(self) -> int:
         return sum(gate.groups for gate in self.gates)
 

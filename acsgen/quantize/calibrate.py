@@ -17,14 +17,19 @@ Range = tuple[float, float]
 #: Samples evaluated at a time: bounds memory, every tensor of a batch is alive at once.
 BATCH = 50
 
+#: With fewer samples the ranges are a guess.
+FEW_SAMPLES = 32
+
 
 def calibrate(
     graph: Graph, x: NDArray[np.float32], progress: Callable[[int], None] = lambda done: None
 ) -> dict[str, Range]:
     """Minimum and maximum of every tensor over the samples x (N, *input shape), masks applied.
 
-    Raises AcsgenError where a value is NaN or infinite.
+    Raises AcsgenError where a value is NaN or infinite, and if the samples are one constant: no range is in them.
     """
+    if x.min() == x.max():
+        raise AcsgenError(f"every value of the calibration samples is {x.min():g}: give samples as in training")
     ranges: dict[str, Range] = {}
     for start in range(0, len(x), BATCH):
         batch = x[start : start + BATCH]

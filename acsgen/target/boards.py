@@ -6,6 +6,7 @@ A board is one TOML file in ``boards/``; ``docs/boards.md`` explains its keys.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Toolchain:
 
     @property
     def install(self) -> str:
-        """The line that installs it."""
+        """The line that installs it, as root."""
         return apt_line(self.apt)
 
 
@@ -66,7 +67,7 @@ class EmulatorSpec:
 
     @property
     def install(self) -> str:
-        """The line that installs it."""
+        """The line that installs it, as root."""
         return apt_line(self.apt)
 
     def instructions(self, ticks: int) -> int:
@@ -114,8 +115,15 @@ class Board:
     emulator: EmulatorSpec | None
     uploads: tuple[Upload, ...]
     """Ways to flash it, the default first; none for a board that exists in the emulator only."""
+    upload_apt: tuple[str, ...]
+    """The Debian packages that hold the programs which flash it."""
     path: Path
     """The file that it was read from."""
+
+    @property
+    def upload_install(self) -> str:
+        """The line that installs what flashes it, as root."""
+        return apt_line(self.upload_apt)
 
 
 def list_boards() -> list[str]:
@@ -147,8 +155,13 @@ def read_board(path: Path, name: str | None = None) -> Board:
 
 
 def apt_line(packages: tuple[str, ...]) -> str:
-    """Returns the line that installs Debian packages."""
+    """Returns the line with which root installs Debian packages; for files, which anybody may read."""
     return f"apt-get install -y --no-install-recommends {' '.join(packages)}"
+
+
+def as_root(line: str) -> str:
+    """Returns a line as this user has to type it to run it as root; for messages."""
+    return line if os.geteuid() == 0 else f"sudo {line}"
 
 
 _T = TypeVar("_T")
@@ -170,7 +183,10 @@ class _Table:
         self._values = dict(values)
 
     def text(self, key: str) -> str:
-        return self._take(key, str)
+        value = self._take(key, str)
+        if not value.isprintable():
+            raise self.error(key, "must be printable text on one line")
+        return value
 
     def number(self, key: str, *, least: int = 0) -> int:
         value = self._take(key, int)
@@ -218,6 +234,7 @@ class _Table:
 
 
 def _board(table: _Table, name: str, path: Path) -> Board:
+    uploads, upload_apt = _uploads(table.table("upload")) if table.has("upload") else ((), ())
     board = Board(
         name=name,
         title=table.text("title"),
@@ -235,7 +252,8 @@ def _board(table: _Table, name: str, path: Path) -> Board:
         ram=_memory(table.table("ram")),
         tick_hertz=_tick_hertz(table.table("ticks")),
         emulator=_emulator(table.table("emulator")) if table.has("emulator") else None,
-        uploads=_uploads(table.table("upload")) if table.has("upload") else (),
+        uploads=uploads,
+        upload_apt=upload_apt,
         path=path,
     )
     table.end()
@@ -274,11 +292,13 @@ def _emulator(table: _Table) -> EmulatorSpec:
     return spec
 
 
-def _uploads(table: _Table) -> tuple[Upload, ...]:
+def _uploads(table: _Table) -> tuple[tuple[Upload, ...], tuple[str, ...]]:
+    """Returns the ways to flash a board, and the packages that they need."""
     default = table.text("default")
+    apt = table.texts("apt")
     commands = table.table("commands")
     uploads = [Upload(protocol, commands.texts(protocol)) for protocol in commands.rest()]
     if default not in [upload.protocol for upload in uploads]:
         raise table.error("default", f"is {default!r}, which is not one of upload.commands")
     table.end()
-    return tuple(sorted(uploads, key=lambda upload: upload.protocol != default))
+    return tuple(sorted(uploads, key=lambda upload: upload.protocol != default)), apt

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import configparser
+import hashlib
 import json
 import os
 import re
@@ -16,8 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from acsgen.errors import AcsgenError
+from acsgen.target.boards import as_root
 
 LOG_NAME = "build.log"
+RECORD_NAME = "sources.sha256"
+
+#: What every generated project holds.
+_MANIFEST = "acsgen.json"
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,11 @@ class _Project:
         return self.workspace / "build" / self.environment / "firmware.elf"
 
     @property
+    def record(self) -> Path:
+        """What the firmware was built from: lines that `sha256sum -c` understands."""
+        return self.elf.with_name(RECORD_NAME)
+
+    @property
     def log(self) -> Path:
         return self.workspace / LOG_NAME
 
@@ -60,20 +71,79 @@ def build(project: Path, *, verbose: bool = False) -> BuildResult:
     in the project, so any number of projects can be built at the same time, and nothing is read
     from or written to the user's own PlatformIO folder.
     """
-    opened = _open(project.absolute())
+    opened = _open(project)
+    _require_path(opened.path)
     _require_tools(opened)
     start = time.monotonic()
+    opened.record.unlink(missing_ok=True)
+    sums = _sums(opened.path)  # before, so that what is edited meanwhile counts as changed
     code, output = _run_platformio(opened, verbose)
     seconds = time.monotonic() - start
     if code != 0:
         raise AcsgenError(f"building {project} failed: {_explain(output, opened)} (see {opened.log})")
     flash_bytes, ram_bytes = memory_use(opened.elf)
+    _write_record(opened, sums)
     return BuildResult(opened.elf, flash_bytes, ram_bytes, seconds)
 
 
 def firmware_of(project: Path) -> Path:
-    """Returns where a project's firmware is, or will be once it is built."""
-    return _open(project.absolute()).elf
+    """Returns where a project's firmware is, or will be once it is built.
+
+    Raises AcsgenError if a file of the project is not as it was when the firmware was built.
+    """
+    opened = _open(project)
+    if opened.elf.is_file() and (changed := _changed(opened)):
+        raise AcsgenError(f"{project / changed} changed since the build: acsgen build {project}")
+    return opened.elf
+
+
+def _changed(project: _Project) -> str | None:
+    """Returns the first file that differs from what the firmware was built from, or None.
+
+    Without a record of this very firmware, as after a plain `pio run`, it is the first file that is not older than it.
+    """
+    recorded = _read_record(project)
+    if recorded.pop(_elf_name(project), None) == _sum(project.elf):
+        sums = _sums(project.path)
+        return min(
+            (name for name in sums.keys() | recorded.keys() if sums.get(name) != recorded.get(name)), default=None
+        )
+    built = project.elf.stat().st_mtime_ns
+    return next((name for name in _sources(project.path) if (project.path / name).stat().st_mtime_ns >= built), None)
+
+
+def _write_record(project: _Project, sums: dict[str, str]) -> None:
+    lines = [f"{sum_}  {name}\n" for name, sum_ in {**sums, _elf_name(project): _sum(project.elf)}.items()]
+    project.record.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+
+
+def _read_record(project: _Project) -> dict[str, str]:
+    """Returns the sums by name; none if there is no record."""
+    try:
+        lines = project.record.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    except OSError:
+        return {}
+    return {name: sum_ for sum_, _, name in (line.partition("  ") for line in lines) if name}
+
+
+def _elf_name(project: _Project) -> str:
+    return project.elf.relative_to(project.path).as_posix()
+
+
+def _sums(project: Path) -> dict[str, str]:
+    """Returns the SHA-256 of every source by its name."""
+    return {name: _sum(project / name) for name in _sources(project)}
+
+
+def _sum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _sources(project: Path) -> list[str]:
+    """Returns every file of a project but what is hidden (`.pio`, `.git`) or made by tools."""
+    names = [path.relative_to(project) for path in project.rglob("*") if path.is_file()]
+    made = {"__pycache__", "compile_commands.json"}
+    return sorted(name.as_posix() for name in names if not any(part[0] == "." or part in made for part in name.parts))
 
 
 def memory_use(elf: Path) -> tuple[int, int]:
@@ -108,7 +178,10 @@ def _extent(ranges: list[tuple[int, int]]) -> int:
     return max(end for _, end in ranges) - min(start for start, _ in ranges)
 
 
-def _open(path: Path) -> _Project:
+def _open(project: Path) -> _Project:
+    if not (project / _MANIFEST).is_file():
+        raise AcsgenError(f"{project}: no project of acsgen's ({_MANIFEST} is missing): acsgen generate makes one")
+    path = project.absolute()
     ini = path / "platformio.ini"
     parser = configparser.ConfigParser(interpolation=None)
     try:
@@ -118,12 +191,19 @@ def _open(path: Path) -> _Project:
         board = parser[f"env:{environment}"]["board"]
         manifest = json.loads((path / "boards" / f"{board}.json").read_text(encoding="utf-8"))
     except OSError as error:
-        raise AcsgenError(
-            f"{path} is not a project that acsgen generated: cannot read {error.filename} ({error.strerror})"
-        ) from error
+        raise AcsgenError(f"cannot read {error.filename} ({error.strerror}); generate the project anew") from error
     except (configparser.Error, KeyError, ValueError) as error:
         raise AcsgenError(f"{ini} or its board is damaged ({error}); generate it anew") from error
     return _Project(path, environment, manifest)
+
+
+def _require_path(path: Path) -> None:
+    """PlatformIO and SCons take ``$`` for the start of a variable; a line break ends an option of platformio.ini."""
+    for character in str(path):
+        if character == "$" or not character.isprintable():
+            raise AcsgenError(
+                f"PlatformIO cannot build in a folder with {character!r} in its path: rename {str(path)!r}"
+            )
 
 
 def _require_tools(project: _Project) -> None:
@@ -135,7 +215,7 @@ def _require_tools(project: _Project) -> None:
     build = project.board["build"]
     compiler = f"{build['toolchain']}gcc"
     if shutil.which(compiler) is None:
-        raise AcsgenError(f"building needs {compiler}; install it: {build['install']}")
+        raise AcsgenError(f"building needs {compiler}; install it: {as_root(build['install'])}")
 
 
 def _run_platformio(project: _Project, verbose: bool) -> tuple[int, str]:
@@ -180,6 +260,7 @@ def _environment(project: _Project) -> dict[str, str]:
 _OVERFLOW = re.compile(r"region `(FLASH|RAM)' overflowed by (\d+) bytes")
 _MISSING_HEADER = re.compile(r"fatal error: ((?:string|std\w+|math|limits)\.h): No such file")
 _UNDEFINED = re.compile(r"undefined reference to `(\w+)'")
+_LINKER_LINE = re.compile(r"^.*/ld: (?:.*: in function `.*':\n)?(.*)$", re.MULTILINE)
 _ERROR_LINE = re.compile(r"^.*\berror:.*$", re.MULTILINE | re.IGNORECASE)
 
 
@@ -189,7 +270,7 @@ def _explain(output: str, project: _Project) -> str:
     if overflows:
         return "; ".join(_overflow_text(region, int(over), project) for region, over in overflows.items())
     if header := _MISSING_HEADER.search(output):
-        install = project.board["build"]["install"]
+        install = as_root(project.board["build"]["install"])
         return f"the compiler has no C library ({header[1]} is missing); install it: {install}"
     if "HTTPClientError" in output:
         return "PlatformIO wanted to download a package and could not; something in platformio.ini is not installed"
@@ -197,7 +278,10 @@ def _explain(output: str, project: _Project) -> str:
         return "something calls malloc, and the firmware has no heap"
     if undefined:
         return f"nothing defines {undefined[1]}"
-    if line := _ERROR_LINE.search(output):
+    line = _ERROR_LINE.search(output)
+    if (line is None or "collect2:" in line[0]) and (said := _LINKER_LINE.search(output)):
+        return said[1].strip()
+    if line:
         return line[0].strip()
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return lines[-1] if lines else "PlatformIO said nothing"

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
 import acsgen
-from acsgen.target.boards import EmulatorSpec, Toolchain, list_boards, load_board
+from acsgen.target.boards import Board, EmulatorSpec, Toolchain, apt_line, as_root, list_boards, load_board
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Check:
     """What should be there."""
     fix: str
     """The line that installs it."""
+    apt: tuple[str, ...] = ()
+    """The Debian packages that hold it, if it is in Debian packages."""
 
 
 PYTHON = (3, 11)
@@ -38,17 +40,30 @@ MISSING = "missing"
 
 
 def checks() -> list[Check]:
-    """Returns every check, in the order in which a user would mend them."""
+    """Returns every check, in the order in which a user would mend them.
+
+    What only flashing needs is optional: its check says what is missing, and is fulfilled all the same.
+    """
     boards = [load_board(name) for name in list_boards()]
     toolchains = {board.toolchain for board in boards}
     emulators = {board.emulator for board in boards if board.emulator is not None}
-    return [
-        _python(),
-        *(_package(requirement) for requirement in requirements()),
-        *_by_name(_compiler(toolchain) for toolchain in toolchains),
-        *_by_name(_c_library(toolchain) for toolchain in toolchains),
-        *_by_name(_emulator(spec) for spec in emulators),
-    ]
+    return _in_one_line(
+        [
+            _python(),
+            *(_package(requirement) for requirement in requirements()),
+            *_by_name(_compiler(toolchain) for toolchain in toolchains),
+            *_by_name(_c_library(toolchain) for toolchain in toolchains),
+            *_by_name(_emulator(spec) for spec in emulators),
+            _flashing(boards),
+        ]
+    )
+
+
+def _in_one_line(found: list[Check]) -> list[Check]:
+    """Gives all that Debian packages mend the same line, so that it need be typed once."""
+    missing = dict.fromkeys(package for check in found if not check.ok for package in check.apt)
+    line = as_root(apt_line(tuple(missing)))
+    return [check if check.ok or not check.apt else replace(check, fix=line) for check in found]
 
 
 def _by_name(found: Iterable[Check]) -> list[Check]:
@@ -98,21 +113,37 @@ def _version(package: str) -> str | None:
 
 
 def _compiler(toolchain: Toolchain) -> Check:
-    return _program(toolchain.compiler, "GNU compiler", toolchain.install)
+    return _program(toolchain.compiler, "GNU compiler", toolchain.apt)
 
 
 def _emulator(spec: EmulatorSpec) -> Check:
-    return _program(spec.program, "QEMU", spec.install)
+    return _program(spec.program, "QEMU", spec.apt)
 
 
-def _program(program: str, needed: str, fix: str) -> Check:
+def _flashing(boards: list[Board]) -> Check:
+    programs = sorted({upload.command[0] for board in boards for upload in board.uploads})
+    packages = tuple(sorted({package for board in boards for package in board.upload_apt}))
+    missing = [program for program in programs if shutil.which(program) is None]
+    fix = as_root(apt_line(packages))
+    return Check(
+        name="flashing",
+        ok=True,
+        found=f"{', '.join(missing)} {MISSING}: {fix}" if missing else ", ".join(programs),
+        needed="optional",
+        fix=fix,
+        apt=packages,
+    )
+
+
+def _program(program: str, needed: str, apt: tuple[str, ...]) -> Check:
     said = _output([program, "--version"])
     return Check(
         name=program,
         ok=said is not None,
         found=MISSING if said is None else said.splitlines()[0],
         needed=needed,
-        fix=fix,
+        fix=as_root(apt_line(apt)),
+        apt=apt,
     )
 
 
@@ -126,7 +157,8 @@ def _c_library(toolchain: Toolchain) -> Check:
         ok=ok,
         found=found if ok else MISSING,
         needed="C library",
-        fix=toolchain.install,
+        fix=as_root(toolchain.install),
+        apt=toolchain.apt,
     )
 
 

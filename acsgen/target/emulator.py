@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Literal, Self
 
 from acsgen.errors import AcsgenError
-from acsgen.target.boards import Board, EmulatorSpec
+from acsgen.target.boards import Board, EmulatorSpec, as_root
 from acsgen.target.link import LinkClient, ModelInfo, RunMode, SocketStream
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _require_emulator(board: Board) -> EmulatorSpec:
     if spec is None:
         raise AcsgenError(f"board {board.name} has no emulator; use a real one")
     if shutil.which(spec.program) is None:
-        raise AcsgenError(f"running needs {spec.program}; install it: {spec.install}")
+        raise AcsgenError(f"running needs {spec.program}; install it: {as_root(spec.install)}")
     return spec
 
 

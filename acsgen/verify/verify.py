@@ -141,7 +141,7 @@ def verify(
                 result = gated[-1]
                 if plan.gates:
                     result = emulator.run(x, RunMode.OPEN)
-                    comparison.compare_output(f"{name}, gates open", result, opened, i)
+                    comparison.compare_open(f"{name}, gates open", result, opened, i)
                 dense.append(result.instructions)
                 if chunk.start + i < tensors:
                     for mode in TENSOR_MODES:
@@ -191,6 +191,14 @@ class _Comparison:
             if not np.array_equal(mask, golden[gate][i]):
                 self.masks += 1
                 self._note(f"{name}: mask {gate}: firmware {mask.tolist()}, golden {golden[gate][i].tolist()}")
+
+    def compare_open(self, name: str, result: RunResult, golden: Values, i: int) -> None:
+        """Logits and masks of a run in which the gates were forced open."""
+        self.compare_output(name, result, golden, i)
+        for gate, mask in self._plan.split_masks(result.masks).items():
+            if not (mask == 1).all():
+                self.masks += 1
+                self._note(f"{name}: mask {gate}: firmware {mask.tolist()}, not all 1")
 
     def compare_output(self, name: str, result: RunResult, golden: Values, i: int) -> None:
         expected = golden[self._graph.output][i].ravel()

@@ -28,11 +28,19 @@ extern "C" {
 /** Alignment that every arena needs, in bytes. */
 #define ACS_ARENA_ALIGNMENT 8
 
+/** Gives a variable that alignment. (GNU's own spelling, for C++ takes alignas in fewer places.) */
 #if defined(__GNUC__)
 #define ACS_ALIGNED __attribute__((aligned(ACS_ARENA_ALIGNMENT)))
+#elif defined(__cplusplus)
+#define ACS_ALIGNED alignas(ACS_ARENA_ALIGNMENT)
+#else
+#define ACS_ALIGNED _Alignas(ACS_ARENA_ALIGNMENT)
+#endif
+
+/** Warns where a result is ignored, if the compiler can. */
+#if defined(__GNUC__)
 #define ACS_MUST_CHECK __attribute__((warn_unused_result))
 #else
-#define ACS_ALIGNED
 #define ACS_MUST_CHECK
 #endif
 
@@ -73,11 +81,15 @@ typedef struct {
      * Runs the model once.
      *
      * @param arena     arena_bytes bytes, aligned to ACS_ARENA_ALIGNMENT
-     * @param input     input_bytes bytes; may not overlap the arena
+     * @param input     input_bytes bytes
      * @param output    output_bytes bytes
      * @param mode      how masks are honoured
      * @param observer  sees every tensor, or NULL
-     * @return false if an argument is NULL or misaligned, or a kernel refused its parameters
+     * Arena, input and output may not overlap.
+     *
+     * @return true, or false if arena, input or output is NULL or the arena is misaligned. (A kernel
+     *         that refuses its parameters gives false too; a generated model never makes one refuse.)
+     *         After false, output and masks hold nothing of use.
      */
     bool (*run)(void *arena, const int8_t *input, int8_t *output, acs_mode_t mode,
                 const acs_observer_t *observer);

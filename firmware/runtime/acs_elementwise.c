@@ -2,6 +2,10 @@
 /* acs_elementwise.c: sums, clamps, and the fixed-point arithmetic below them. */
 #include "acs_layers.h"
 
+/* C leaves both to the compiler; every compiler for these chips does it so, and the numbers need it. */
+_Static_assert((-3 >> 1) == -2, "a right shift of a negative number must copy the sign");
+_Static_assert((int32_t)0xfffffffeu == -2, "a conversion to a signed type must wrap");
+
 /* TFLite shifts both addends left by 20 before it scales them, so that little is lost. */
 #define ADD_LEFT_SHIFT 20
 

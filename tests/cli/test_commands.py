@@ -20,8 +20,10 @@ import typer.main
 from acsgen import __version__
 from acsgen.cli import app
 from acsgen.quantize.acsq import load_acsq
+from acsgen.quantize.calibrate import FEW_SAMPLES
 from acsgen.resources import resource_dir
 from tests.cli.conftest import Run, in_a_process
+from tests.graphs import Builder
 
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 HEAVY = ("numpy", "tensorflow", "keras", "jinja2", "serial", "elftools", "platformio", "acsgen.graph", "acsgen.target")
@@ -71,7 +73,7 @@ def test_json_and_nothing_else(command: str, run: Run) -> None:
 def test_quantize(tmp_path: Path) -> None:
     """With the shipped checkpoint, in a process of its own: TensorFlow must be silent."""
     with np.load(resource_dir("demo") / "calibration.npz") as calibration:
-        np.savez(tmp_path / "few.npz", x=calibration["x"][:6], scale=calibration["scale"])
+        np.savez(tmp_path / "few.npz", x=calibration["x"][:FEW_SAMPLES], scale=calibration["scale"])
     out = tmp_path / "model.acsq"
     arguments = [resource_dir("demo") / "fashion_acs.keras", "--data", tmp_path / "few.npz", "-o", out, "--json"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
@@ -82,6 +84,20 @@ def test_quantize(tmp_path: Path) -> None:
     assert figures == {"output": str(out), "macs": graph.macs(), "gates": len(graph.gates)}
     assert {path.name for path in tmp_path.iterdir()} == {"few.npz", "model.acsq"}
     assert stat.S_IMODE(out.stat().st_mode) == stat.S_IMODE((tmp_path / "few.npz").stat().st_mode)
+
+
+@pytest.mark.parametrize(("count", "warned"), [(1, "1 calibration sample:"), (31, "31 calibration samples:"), (32, "")])
+def test_few_samples_are_worth_a_warning(
+    count: int, warned: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b = Builder(np.random.default_rng(1), (4, 4, 4), "net")
+    network = b.graph(b.dense(b.flatten("x"), 3))
+    monkeypatch.setattr("acsgen.frontend.keras.load_keras", lambda path: network)
+    np.savez(tmp_path / "few.npz", x=np.random.default_rng(2).normal(size=(count, 4, 4, 4)))
+    result = run("quantize", "net.keras", "--data", tmp_path / "few.npz", "-o", tmp_path / "m.acsq", "--json")
+    assert result.code == 0 and json.loads(result.out)["gates"] == 0
+    line = f"acsgen: warning: {warned} ranges may be too narrow, 32 or more are better\n"
+    assert result.err == (line if warned else "")
 
 
 def test_generate(run: Run, model: Path, tmp_path: Path) -> None:
@@ -99,12 +115,12 @@ def test_generate(run: Run, model: Path, tmp_path: Path) -> None:
 def test_generate_says_where_an_edited_project_went(run: Run, model: Path, tmp_path: Path) -> None:
     arguments = ("generate", model, "--board", "stm32f405", "-o", tmp_path / "a", "--json")
     run(*arguments)
-    (tmp_path / "a" / "README.md").write_text("mine")
+    (tmp_path / "a" / "README.md").write_text("mine", encoding="utf-8")
     result = run(*arguments, "--force")
     kept = tmp_path / "a.old1"
     assert json.loads(result.out)["kept"] == str(kept)
     assert result.err == f"acsgen: the project that was there had been edited; it is now {kept}\n"
-    assert (kept / "README.md").read_text() == "mine"
+    assert (kept / "README.md").read_text(encoding="utf-8") == "mine"
 
 
 def test_build_verbosely_with_json(built: Path, run: Run) -> None:
@@ -187,8 +203,15 @@ def test_interrupted(tmp_path: Path) -> None:
         "main()"
     )
     process = subprocess.Popen([sys.executable, "-c", code, "boards"], stderr=subprocess.PIPE, text=True)
-    while not ready.exists():
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    try:
+        deadline = time.monotonic() + 30
+        while not ready.exists():
+            assert process.poll() is None, "it ended before it was interrupted"
+            assert time.monotonic() < deadline, "it never got as far as being interrupted"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
     assert (process.returncode, err) == (130, "acsgen: interrupted\n")

@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from acsgen.emit.project import MANIFEST, generate
-from acsgen.target.boards import load_board
+from acsgen.errors import AcsgenError
+from acsgen.target.boards import as_root, load_board
+from acsgen.target.build import RECORD_NAME
 from tests.cli.conftest import Run, in_a_process
 from tests.frontend.keras_archive import layer_config, sequential_config, write_config
 from tests.models import write_model
@@ -38,7 +41,7 @@ def refused(run: Run, *arguments: str | Path) -> str:
 
 
 def test_a_checkpoint_that_is_none(here: Path, run: Run, samples: Path) -> None:
-    Path("net.keras").write_text("hello")
+    Path("net.keras").write_text("hello", encoding="utf-8")
     assert refused(run, "quantize", "net.keras", "--data", samples, "-o", "m.acsq") == (
         "net.keras: no checkpoint, or a damaged one: a .keras file is a zip archive"
     )
@@ -52,8 +55,25 @@ def test_a_layer_that_runs_code(here: Path, run: Run, samples: Path) -> None:
     assert message.startswith("net.keras: layer 'lambda' (Lambda): this layer is not supported; these are: Activation")
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere.npz", "nowhere.npz: no such file"),
+        ("text.npz", "text.npz: no .npz file of samples"),
+        ("nan.npz", "nan.npz: NaN or infinity in 1 of 3 samples, first in sample 0"),
+    ],
+)
+def test_data_is_looked_at_before_the_checkpoint_is_loaded(
+    name: str, message: str, here: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("acsgen.frontend.keras.load_keras", lambda path: pytest.fail("loads TensorFlow"))
+    Path("text.npz").write_text("x", encoding="utf-8")
+    np.savez("nan.npz", x=np.array([np.nan, 1, 2]))
+    assert refused(run, "quantize", "net.keras", "--data", name, "-o", "m.acsq").startswith(message)
+
+
 def make_file(path: Path) -> None:
-    path.write_text("mine")
+    path.write_text("mine", encoding="utf-8")
 
 
 def make_link(path: Path) -> None:
@@ -130,8 +150,8 @@ def test_a_model_that_is_none(here: Path, run: Run) -> None:
 
 
 def test_a_model_too_big(here: Path, run: Run, model: Path) -> None:
-    text = load_board("stm32f405").path.read_text().replace("bytes = 0x100000", "bytes = 0x1000")
-    Path("small.toml").write_text(text)
+    text = load_board("stm32f405").path.read_text(encoding="utf-8").replace("bytes = 0x100000", "bytes = 0x1000")
+    Path("small.toml").write_text(text, encoding="utf-8")
     message = refused(run, "generate", model, "--board", "small.toml", "-o", "out")
     assert message.startswith("the model is too big for board small: flash: needs at least ")
     assert message.endswith(" bytes, has 4096")
@@ -170,15 +190,16 @@ def project(here: Path, model: Path) -> Path:
 
 
 def test_build_what_is_no_project(here: Path, run: Run) -> None:
-    message = refused(run, "build", "nowhere")
-    assert "nowhere is not a project that acsgen generated: cannot read " in message
+    assert refused(run, "build", "nowhere") == (
+        "nowhere: no project of acsgen's (acsgen.json is missing): acsgen generate makes one"
+    )
 
 
 def test_build_without_a_compiler(project: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert refused(run, "build", project) == (
         "building needs arm-none-eabi-gcc; install it: "
-        "apt-get install -y --no-install-recommends gcc-arm-none-eabi libnewlib-arm-none-eabi"
+        + as_root("apt-get install -y --no-install-recommends gcc-arm-none-eabi libnewlib-arm-none-eabi")
     )
 
 
@@ -214,7 +235,7 @@ def test_verify_a_damaged_project(name: str, copy: Path, run: Run, samples: Path
 
 
 def test_verify_with_a_damaged_manifest(copy: Path, run: Run, samples: Path) -> None:
-    (copy / MANIFEST).write_text("{}")
+    (copy / MANIFEST).write_text("{}", encoding="utf-8")
     message = f"{copy / MANIFEST}: damaged: generate the project again"
     assert refused(run, "verify", copy, "--data", samples) == message
 
@@ -224,35 +245,91 @@ def test_verify_the_firmware_of_another_model(copy: Path, run: Run, samples: Pat
     generate(write_model(Path.cwd(), seed=4), load_board("stm32f405"), Path("other"))
     shutil.copytree(copy / ".pio", "other/.pio")
     message = refused(run, "verify", "other", "--data", samples)
+    assert message.startswith("other/") and message.endswith(" changed since the build: acsgen build other")
+    # Nor if nothing tells when it was built.
+    (elf,) = Path("other/.pio").rglob("firmware.elf")
+    elf.with_name(RECORD_NAME).unlink()
+    elf.touch()
+    message = refused(run, "verify", "other", "--data", samples)
     assert message == "other: its firmware was built from another model.acsq: acsgen build other"
 
 
 def test_verify_without_an_emulator(copy: Path, run: Run, samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert refused(run, "verify", copy, "--data", samples) == (
-        "running needs qemu-system-arm; install it: apt-get install -y --no-install-recommends qemu-system-arm"
+        "running needs qemu-system-arm; install it: "
+        + as_root("apt-get install -y --no-install-recommends qemu-system-arm")
     )
 
 
 def test_verify_with_samples_of_another_model(copy: Path, run: Run) -> None:
-    import numpy as np
-
     np.savez("s.npz", x=np.zeros((3, 28, 28, 1)))
     message = refused(run, "verify", copy, "--data", "s.npz")
     assert message == "s.npz: 'x' has shape (3, 28, 28, 1), the model needs (N, 6, 6, 4) with N above 0"
     assert refused(run, "verify", copy, "--data", "nowhere.npz") == "nowhere.npz: no such file"
+    np.savez("s.npz", x=np.zeros((3, 6, 6, 4)), y=np.array([0, 99, 2]))
+    message = refused(run, "verify", copy, "--data", "s.npz")
+    assert message == "s.npz: 'y' has label 99 in sample 1, the model has 3 outputs: labels are 0 to 2"
 
 
 # --- demo, doctor ----------------------------------------------------------------------------------
 
 
 def test_demo_leaves_other_folders_alone(here: Path, run: Run) -> None:
-    Path("notes.txt").write_text("mine")
+    Path("notes.txt").write_text("mine", encoding="utf-8")
     assert refused(run, "demo", "-o", ".") == ". holds other things: give a folder of its own"
     assert refused(run, "demo", "-o", "new", "--board", "x").startswith("no board is called 'x'")
 
 
-def test_doctor_gives_the_lines_that_install_what_is_missing(
+@pytest.fixture
+def without_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acsgen.demo.load_keras", lambda path: pytest.fail("loads TensorFlow"))
+
+
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        ((), "building needs arm-none-eabi-gcc; install it: "),
+        (("arm-none-eabi-gcc",), "running needs qemu-system-arm; install it: "),
+    ],
+)
+def test_demo_without_its_programs(
+    there: tuple[str, ...],
+    message: str,
+    here: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    without_tensorflow: None,
+) -> None:
+    for name in there:
+        Path(name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(here))
+    assert refused(run, "demo", "-o", "new").startswith(message + as_root("apt-get install "))
+
+
+def test_demo_where_it_cannot_write(
+    here: Path, run: Run, monkeypatch: pytest.MonkeyPatch, without_tensorflow: None
+) -> None:
+    Path("file").touch()
+    assert refused(run, "demo", "-o", "file") == "file is not a folder: give another name"
+    assert refused(run, "demo", "-o", "file/below").startswith("file/below: ")
+    Path("folder").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != Path("folder"))
+    assert refused(run, "demo", "-o", "folder") == "folder: the folder cannot be written to: give another"
+
+
+def test_a_demo_that_fails_leaves_no_older_figures(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> None:
+        raise AcsgenError("no")
+
+    monkeypatch.setattr("acsgen.demo.load_keras", fail)
+    Path("demo").mkdir()
+    Path("demo/summary.json").write_text("{}", encoding="utf-8")
+    assert run("demo", "-o", "demo").code == 2
+    assert list(Path("demo").iterdir()) == []
+
+
+def test_doctor_gives_the_line_that_installs_what_is_missing(
     here: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
@@ -260,10 +337,10 @@ def test_doctor_gives_the_lines_that_install_what_is_missing(
     assert (result.code, result.err) == (1, "")
     table, advice = result.out.split("\n\n")
     assert "MISSING  qemu-system-arm" in table
+    line = "apt-get install -y --no-install-recommends gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
     assert advice.splitlines() == [
         "To install what is missing:",
-        "  apt-get install -y --no-install-recommends gcc-arm-none-eabi libnewlib-arm-none-eabi",
-        "  apt-get install -y --no-install-recommends qemu-system-arm",
+        f"  {as_root(line)}",
     ]
 
 

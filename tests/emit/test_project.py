@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from acsgen.emit.project import MANIFEST, check_fit, check_unchanged, generate, read_manifest
+from acsgen.emit.fit import check_fit
+from acsgen.emit.project import MANIFEST, check_unchanged, generate, read_manifest
 from acsgen.errors import AcsgenError
 from acsgen.graph import MaxPool, Tensor
 from acsgen.graph.ir import make_graph

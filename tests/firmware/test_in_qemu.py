@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from acsgen.emit.calls import EMITTERS
+from acsgen.emit.fit import least_code_bytes
 from acsgen.emit.project import generate
 from acsgen.graph import DepthwiseConv2D
 from acsgen.quantize import quantize
@@ -43,8 +44,9 @@ def test_random_graph(tmp_path: Path, board: str, seed: int) -> None:
     drawn = random_graph(seed)
     model, project = tmp_path / "model.acsq", tmp_path / "project"
     save_acsq(quantize(drawn.graph, drawn.samples), model)
-    generate(model, load_board(board), project)
-    build(project)
+    generated = generate(model, load_board(board), project)
+    built = build(project)
+    assert 0 <= built.flash_bytes - generated.constant_bytes - least_code_bytes(generated.plan) < 4096
     assert "warning" not in (project / ".pio" / LOG_NAME).read_text()
     result = verify(project, Samples(drawn.samples, None), tensors=4)
     assert result.ok, result.first_difference

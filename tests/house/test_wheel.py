@@ -53,7 +53,12 @@ def run(site: Path, cwd: Path, *arguments: str | Path) -> str:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, ROOT, *arguments],
         cwd=cwd,
-        env={"PYTHONPATH": str(site), "PATH": ""},
+        env={
+            "PYTHONPATH": str(site),
+            "PATH": "",
+            "PYTHONWARNDEFAULTENCODING": "1",  # files are UTF-8 whatever the user's locale
+            "PYTHONWARNINGS": "ignore::EncodingWarning,error::EncodingWarning:acsgen.emit.cmsis",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -93,12 +98,53 @@ def test_contents(wheel: Path) -> None:
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)
 
 
-#: What tools leave behind in a checkout.
-LEFT_BEHIND = {".git", ".nox", ".pio", ".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__", "build", "dist"}
+def tracked(root: Path) -> list[Path]:
+    """What git keeps there; empty without git or where there is no repository."""
+    try:
+        done = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [root / name for name in done.stdout.decode().split("\0") if name and (root / name).is_file()]
 
 
-def test_no_file_names_a_path_of_a_machine() -> None:
-    private = re.compile(rb"/(?:home|Users|root|mnt|media)/\w|[A-Z]:\\Users\\|" + re.escape(str(ROOT)).encode())
-    files = [path for path in ROOT.rglob("*") if path.is_file() and not LEFT_BEHIND & set(path.relative_to(ROOT).parts)]
-    assert len(files) > 100
+def private_paths(root: Path) -> re.Pattern[bytes]:
+    """Paths of a machine; `root` among them unless it is so short that it stands in ordinary text."""
+    patterns = [r"/(?:home|Users|root|mnt|media)/\w", r"[A-Z]:\\Users\\"]
+    if len(root.parts) > 2:  # the first part is "/"
+        patterns.append(re.escape(str(root)))
+    return re.compile("|".join(patterns).encode())
+
+
+def test_no_file_names_a_path_of_a_machine(site: Path) -> None:
+    """Of the repository; where it is none, of the wheel."""
+    files = tracked(ROOT) or [path for path in site.rglob("*") if path.is_file()]
+    assert len(files) > 50
+    private = private_paths(ROOT)
     assert [str(path) for path in files if path != Path(__file__) and private.search(path.read_bytes())] == []
+
+
+def test_what_is_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert tracked(tmp_path) == []
+    git = tmp_path / "git"
+    git.write_text("#!/bin/sh\nprintf 'ours\\0gone\\0'\n", encoding="utf-8")
+    git.chmod(0o755)
+    for name in ("ours", "users"):
+        (tmp_path / name).touch()
+    assert tracked(tmp_path) == [tmp_path / "ours"]
+    git.write_text("#!/bin/sh\nexit 128\n", encoding="utf-8")
+    assert tracked(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("root", "text", "found"),
+    [
+        ("/", b"a / b", False),
+        ("/app", b"firmware/app/main.c", False),
+        ("/srv/acsgen", b"/srv/acsgen/x.c", True),
+        ("/app", b"/home/somebody", True),
+        ("/app", b"C:\\Users\\Somebody", True),
+    ],
+)
+def test_what_is_a_path_of_a_machine(root: str, text: bytes, found: bool) -> None:
+    assert bool(private_paths(Path(root)).search(text)) is found

@@ -6,13 +6,12 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-keras = pytest.importorskip("keras")
-tf = pytest.importorskip("tensorflow")
-
-from acsgen.nn.layers import (  # noqa: E402
+from acsgen.nn.layers import (
     ApplyMask,
     ChannelGate,
     DGConv2D,
@@ -20,7 +19,7 @@ from acsgen.nn.layers import (  # noqa: E402
     group_bits,
     u_matrix,
 )
-from acsgen.nn.zoo import acs_bottleneck_resnet, gated_twin  # noqa: E402
+from acsgen.nn.zoo import acs_bottleneck_resnet, gated_twin
 
 
 def brute_force_u(bits: tuple[int, ...]) -> np.ndarray:

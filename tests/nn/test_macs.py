@@ -6,17 +6,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-keras = pytest.importorskip("keras")
-tf = pytest.importorskip("tensorflow")
-
-from acsgen.nn.layers import ApplyMask, ChannelGate, DGConv2D  # noqa: E402
-from acsgen.nn.losses import budget_loss, distillation_loss, group_size_loss  # noqa: E402
-from acsgen.nn.macs import mac_table  # noqa: E402
-from acsgen.nn.training import Schedule, evaluate, predict_masks, train_gated  # noqa: E402
-from acsgen.nn.zoo import Block, acs_bottleneck_resnet  # noqa: E402
+from acsgen.nn.layers import ApplyMask, ChannelGate, DGConv2D
+from acsgen.nn.losses import budget_loss, distillation_loss, group_size_loss
+from acsgen.nn.macs import mac_table
+from acsgen.nn.training import Schedule, evaluate, predict_masks, train_gated
+from acsgen.nn.zoo import Block, acs_bottleneck_resnet
 
 
 @pytest.fixture(scope="module")

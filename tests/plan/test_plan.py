@@ -311,3 +311,18 @@ def test_too_many_groups_are_refused() -> None:
 def test_a_network_that_computes_nothing_is_refused() -> None:
     with pytest.raises(AcsgenError, match="computes nothing"):
         plan(small_graph(lambda b: b.flatten("x")))
+
+
+def test_idle_masks() -> None:
+    """A mask that saves nothing before it is named: here its gate looks at what it masks."""
+
+    def idle(b: Builder) -> str:
+        inside = b.conv("x", 8)
+        return b.conv(b.mask(inside, b.gate(inside, 4)), 8)
+
+    def busy(b: Builder) -> str:
+        return b.conv(b.mask(b.conv("x", 8), b.gate("x", 4)), 8)
+
+    assert len(plan(small_graph(idle)).idle_masks()) == 1
+    assert plan(small_graph(busy)).idle_masks() == []
+    assert plan(small_graph(idle)).skippable_macs < plan(small_graph(busy)).skippable_macs

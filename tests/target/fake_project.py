@@ -35,6 +35,7 @@ def make_project(folder: Path, board: Board) -> Path:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    (folder / "acsgen.json").write_text("{}", encoding="utf-8")
     (folder / "lib" / "model").mkdir()
     for name in ("fake.c", "fake.h"):
         shutil.copy(MODEL / name, folder / "lib" / "model" / name)

@@ -24,6 +24,7 @@ def test_stm32f405_is_what_the_datasheet_says() -> None:
     assert (board.flash.base, board.flash.bytes) == (0x08000000, 1024 * 1024)
     assert (board.ram.base, board.ram.bytes) == (0x20000000, 128 * 1024)
     assert [upload.protocol for upload in board.uploads] == ["stlink", "serial"]
+    assert board.upload_apt == ("stlink-tools", "stm32flash")
 
 
 @pytest.mark.parametrize("name", ["stm32f407", "STM32F405", "mps2_an386"])
@@ -54,6 +55,8 @@ def test_unknown_board_like_no_other_lists_all() -> None:
         ("[1, 1]", "[1, 0]", "emulator.instructions_per_tick must be a list of 2 positive"),
         ("[1, 1]", "[1]", "emulator.instructions_per_tick must be a list of 2 positive"),
         ('default = "stlink"', 'default = "jlink"', "upload.default is 'jlink'"),
+        ('title = "', 'title = "a\\n[env:b]', "title must be printable text on one line"),
+        ('apt = ["stlink-tools", "stm32flash"]', "", "upload.apt is missing"),
         ('core = "cortex-m4f"', "core = [4]", "core must be a string"),
         ("args = []", "args = [1]", "emulator.args must be a list of strings"),
         ("[ram]", "[ram", "is not a TOML file"),

@@ -5,14 +5,19 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+import acsgen.emit.project
 from acsgen.errors import AcsgenError
-from acsgen.target.boards import Board, Memory, load_board
-from acsgen.target.build import LOG_NAME, BuildResult, build, memory_use
+from acsgen.resources import resource_dir
+from acsgen.target.boards import Board, Memory, Upload, load_board
+from acsgen.target.build import LOG_NAME, BuildResult, build, firmware_of, memory_use
 from tests.target.fake_project import make_project
+
+NO_UPLOAD = Upload("other", ("no-such-flasher", "$SOURCE"))
 
 
 def test_build_gives_an_elf_and_its_sizes(board: Board, firmware: BuildResult) -> None:
@@ -56,8 +61,8 @@ def test_build_uses_nothing_outside_the_project(tmp_path: Path, monkeypatch: pyt
     assert build(moved).elf.is_relative_to(moved)
 
 
-def platformio(project: Path, home: Path, *arguments: str, path: str = "") -> str:
-    """Runs PlatformIO as a user would who has no acsgen, and no network either."""
+def platformio(project: Path, home: Path, *arguments: str, path: str = "", code: int = 0) -> str:
+    """Runs PlatformIO as a user would who has no acsgen, and no network either; returns all that it said."""
     dead = "http://127.0.0.1:9"
     environment = {
         "HOME": str(home),
@@ -69,8 +74,8 @@ def platformio(project: Path, home: Path, *arguments: str, path: str = "") -> st
     }
     command = [sys.executable, "-m", "platformio", "run", *arguments]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def test_plain_platformio_builds_the_same_firmware(tmp_path: Path, builds: dict[str, BuildResult]) -> None:
@@ -79,6 +84,25 @@ def test_plain_platformio_builds_the_same_firmware(tmp_path: Path, builds: dict[
     assert "SUCCESS" in platformio(project, tmp_path)
     image = project / ".pio" / "build" / board.name / "firmware.bin"
     assert image.read_bytes() == builds[board.name].elf.with_name("firmware.bin").read_bytes()
+
+
+def test_plain_platformio_leaves_the_users_own_alone(tmp_path: Path) -> None:
+    """A package that is registered there would be used by other projects, also in environments without SCons."""
+    home = tmp_path / "home"
+    home.mkdir()
+    platformio(make_project(tmp_path / "a project", load_board("stm32f405")), home)
+    core = home / ".platformio"
+    assert not (core / "packages").exists() and not (core / "platforms").exists()
+    assert [path for path in core.rglob("*") if "scons" in path.name] == []
+
+
+def test_platformio_without_scons(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project", load_board("stm32f405"))
+    platform = project / "pio" / "bare" / "platform.py"
+    platform.write_text(platform.read_text("utf-8").replace('find_spec("SCons")', 'find_spec("NoSCons")'), "utf-8")
+    said = platformio(project, tmp_path, code=1)
+    assert f"SCons is not installed: pip install scons=={version('scons')}\n" in said
+    assert "Traceback" not in said
 
 
 def test_upload_runs_the_command_of_the_board(tmp_path: Path) -> None:
@@ -98,6 +122,16 @@ def test_upload_runs_the_command_of_the_board(tmp_path: Path) -> None:
     assert f"stm32flash| -w {image} -v -g 0x08000000 /dev/ttyX |" in said
 
 
+def test_upload_without_the_program(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project", replace(load_board("stm32f405"), uploads=(NO_UPLOAD,)))
+    said = platformio(project, tmp_path, "-t", "upload", code=1)
+    assert (
+        "Error: no-such-flasher not found; install it: "
+        "apt-get install -y --no-install-recommends stlink-tools stm32flash\n"
+    ) in said
+    assert "SUCCESS" in platformio(project, tmp_path)
+
+
 def test_verbose_shows_the_output(capsys: pytest.CaptureFixture[str], builds: dict[str, BuildResult]) -> None:
     project = builds["stm32f405"].elf.parents[3]
     build(project)
@@ -109,10 +143,11 @@ def test_verbose_shows_the_output(capsys: pytest.CaptureFixture[str], builds: di
 def test_missing_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = make_project(tmp_path / "project", load_board("stm32f405"))
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(
         AcsgenError,
         match=r"building needs arm-none-eabi-gcc; install it: "
-        r"apt-get install .*gcc-arm-none-eabi libnewlib-arm-none-eabi$",
+        r"sudo apt-get install .*gcc-arm-none-eabi libnewlib-arm-none-eabi$",
     ):
         build(project)
 
@@ -168,9 +203,85 @@ def test_code_that_does_not_build(tmp_path: Path, line: str, message: str) -> No
     assert str(project / ".pio" / LOG_NAME) in str(raised.value)
 
 
+def test_the_linker_is_quoted(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project", load_board("stm32f405"))
+    (project / "src" / "twice.c").write_text("int main(void) { return 0; }\n", encoding="utf-8")
+    with pytest.raises(AcsgenError, match=r"failed: .*multiple definition of `main'"):
+        build(project)
+
+
+def test_signs_in_the_path(tmp_path: Path) -> None:
+    project = make_project(tmp_path / """a,b'c%d;e "f" #=&(x)""", load_board("stm32f405"))
+    assert build(project).elf.is_relative_to(project)
+    assert (project / ".pio" / "build" / "stm32f405" / "firmware.map").is_file()
+
+
+@pytest.mark.parametrize("sign", ["$", "\n"])
+def test_signs_in_the_path_that_platformio_cannot_take(tmp_path: Path, sign: str) -> None:
+    project = make_project(tmp_path / f"a{sign}b", load_board("stm32f405"))
+    with pytest.raises(AcsgenError) as raised:
+        build(project)
+    assert str(raised.value).startswith(f"PlatformIO cannot build in a folder with {sign!r} in its path: rename ")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_firmware_of_changed_sources(plain: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    project = make_project(tmp_path / "project", load_board("stm32f405"))
+    elf = project / ".pio" / "build" / "stm32f405" / "firmware.elf"
+    assert firmware_of(Path("project")) == elf
+    if plain:
+        platformio(project, tmp_path)
+    else:
+        assert build(project).elf == elf
+    for made in ("compile_commands.json", ".vscode/settings.json", "pio/bare/__pycache__/platform.pyc"):
+        (project / made).parent.mkdir(exist_ok=True)
+        (project / made).touch()
+    assert firmware_of(project) == elf
+    source = project / "lib" / "acs" / "acs_lists.c"
+    old = source.read_text(encoding="utf-8")
+    source.write_text(old + "\n", encoding="utf-8")
+    message = r"^project/lib/acs/acs_lists\.c changed since the build: acsgen build project$"
+    with pytest.raises(AcsgenError, match=message):
+        firmware_of(Path("project"))
+    if not plain:
+        source.write_text(old, encoding="utf-8")
+        assert firmware_of(project) == elf
+        source.unlink()
+        with pytest.raises(AcsgenError, match=message):
+            firmware_of(Path("project"))
+        source.write_text(old + "\n", encoding="utf-8")
+    build(project)
+    assert firmware_of(project) == elf
+
+
+def test_a_record_is_of_one_firmware(tmp_path: Path) -> None:
+    """The sources are those of the record again, but the firmware was built in between from others."""
+    project = make_project(tmp_path / "project", load_board("stm32f405"))
+    elf = build(project).elf
+    elf.write_bytes(elf.read_bytes() + b"other")
+    assert firmware_of(project) == elf
+    (project / "src" / "main.c").touch()
+    with pytest.raises(AcsgenError, match=r"main\.c changed since the build"):
+        firmware_of(project)
+
+
 def test_folder_that_is_no_project(tmp_path: Path) -> None:
-    with pytest.raises(AcsgenError, match=r"is not a project that acsgen generated.*platformio\.ini"):
-        build(tmp_path)
+    """The same words as those of every other command."""
+    with pytest.raises(AcsgenError) as elsewhere:
+        acsgen.emit.project.read_manifest(tmp_path)
+    for stage in (build, firmware_of):
+        with pytest.raises(AcsgenError) as raised:
+            stage(tmp_path)
+        assert str(raised.value) == str(elsewhere.value)
+
+
+def test_startup_is_c11(tmp_path: Path) -> None:
+    source = resource_dir("firmware") / "ports" / "cortex_m" / "startup.c"
+    command = ["arm-none-eabi-gcc", "-std=c11", "-Wpedantic", "-Werror", "-mcpu=cortex-m4", "-mthumb"]
+    command += ["-DPORT_IRQ_COUNT=82", f"-I{source.parents[2] / 'app'}", "-c", source, "-o", tmp_path / "startup.o"]
+    subprocess.run(command, check=True)
 
 
 def test_damaged_project(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * acs_cmsis.h: shared by the kernels of this set, which stand on CMSIS-NN.
+ * acs_cmsis.h: shared by the kernels of this set, which stand on CMSIS-NN. Internal, for C only.
  *
  * CMSIS-NN 4.0 knows no groups (its arm_convolve_s8 accepts them and returns wrong numbers), newer
  * releases do it with larger scratch. Group-major layout makes that unimportant: one plain call is one

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """PlatformIO development platform that needs nothing but what pip and the system have installed.
 
-PlatformIO builds with SCons, which it takes from a package of its own, ``tool-scons``. Where that
-package is installed it is used. Otherwise the SCons of the Python environment (``pip install
-scons``) is presented to PlatformIO as that package: a folder with a manifest and a script that
-starts it.
+PlatformIO builds with SCons, which it takes from a package of its own, ``tool-scons``. The SCons of
+the Python environment (``pip install scons``) is presented to PlatformIO as that package: a folder
+with a manifest and a script that starts it. The folder and PlatformIO's link to it (``packages_dir``
+in platformio.ini) are the project's own: other projects may run in an environment without SCons.
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from platformio.dependencies import get_core_dependencies
-from platformio.package.manager.core import get_core_package_dir
+from platformio.exception import UserSideException
 from platformio.platform.base import PlatformBase
 
 SCONS_SCRIPT = """\
@@ -25,26 +25,33 @@ SCons.Script.main()
 
 class BarePlatform(PlatformBase):
     def configure_default_packages(self, options, targets):
-        installed = get_core_package_dir("tool-scons", auto_install=False)
-        if not installed and importlib.util.find_spec("SCons"):
-            folder = write_scons_package(Path(self.config.get("platformio", "core_dir")))
-            self.packages["tool-scons"] = {
-                "owner": "platformio",
-                "optional": False,
-                "version": f"symlink://{folder}",
-            }
+        version = scons_package_version()
+        if not importlib.util.find_spec("SCons"):
+            raise UserSideException(f"SCons is not installed: pip install scons=={scons_version(version)}")
+        folder = write_scons_package(Path(self.config.get("platformio", "workspace_dir")), version)
+        self.packages["tool-scons"] = {
+            "owner": "platformio",
+            "optional": False,
+            "version": f"symlink://{folder}",
+        }
         super().configure_default_packages(options, targets)
 
 
-def write_scons_package(core_dir):
-    """Writes the package into PlatformIO's core folder and returns its path."""
-    requirement = get_core_dependencies()["tool-scons"]  # such as "~4.41101.0"
-    folder = core_dir / "acsgen-scons"
-    manifest = {
-        "name": "tool-scons",
-        "version": requirement.lstrip("~^=<>"),
-        "description": "The SCons of this Python environment",
-    }
+def scons_package_version():
+    """The version of tool-scons that this PlatformIO asks for."""
+    return get_core_dependencies()["tool-scons"].lstrip("~^=<>")  # such as "4.41101.0"
+
+
+def scons_version(package_version):
+    """The version of SCons in a version of tool-scons: 4.11.1 in 4.41101.0."""
+    digits = package_version.split(".")[1]
+    return ".".join(str(int(part)) for part in (digits[:-4], digits[-4:-2], digits[-2:]))
+
+
+def write_scons_package(workspace, version):
+    """Writes the package into the project's .pio folder and returns its path."""
+    folder = workspace / "scons"
+    manifest = {"name": "tool-scons", "version": version, "description": "The SCons of this Python environment"}
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "package.json", json.dumps(manifest))
     write_atomically(folder / "scons.py", SCONS_SCRIPT)

@@ -40,7 +40,8 @@ struct vector_table {
     vector_t irq[PORT_IRQ_COUNT];
 };
 
-__attribute__((section(".vectors"), used)) const struct vector_table port_vectors = {
+/* __extension__: C11 has no designator for a range, and how many interrupts there are is the board's to say. */
+__extension__ __attribute__((section(".vectors"), used)) const struct vector_table port_vectors = {
     .initial_stack = port_stack_top,
     .core = {port_reset, [1 ... 14] = port_fault_entry},
     .irq = {[0 ... PORT_IRQ_COUNT - 1] = port_fault_entry},

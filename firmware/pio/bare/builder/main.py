@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """SCons script of the bare platform; every number in it comes from boards/BOARD.json."""
 
+import os
 import sys
 
-from SCons.Script import AlwaysBuild, Builder, Default, DefaultEnvironment
+from SCons.Script import COMMAND_LINE_TARGETS, AlwaysBuild, Builder, Default, DefaultEnvironment
 
 env = DefaultEnvironment()
 board = env.BoardConfig()
 build = board.get("build")
 
 
-def require_compiler():
-    compiler = env.subst("$CC")
-    if env.IsCleanTarget() or env.WhereIs(compiler):
-        return
-    sys.stderr.write(f"Error: {compiler} not found; install it: {build['install']}\n")
-    env.Exit(1)
+def require(program, install):
+    if not env.WhereIs(program):
+        sys.stderr.write(f"Error: {program} not found; install it: {install}\n")
+        env.Exit(1)
 
 
 prefix = build["toolchain"]
@@ -29,11 +28,12 @@ env.Replace(
     RANLIB=prefix + "gcc-ranlib",
     SIZETOOL=prefix + "size",
     ARFLAGS=["rc"],
-    LDSCRIPT_PATH=env.subst("$PROJECT_DIR/") + build["ldscript"],
+    LDSCRIPT_PATH=build["ldscript"],
     PROGNAME="firmware",
     PROGSUFFIX=".elf",
 )
-require_compiler()
+if not env.IsCleanTarget():
+    require(env["CC"], build["install"])
 
 machine_flags = build["cpu_flags"]
 memory_symbols = [f"-Wl,--defsym={name}={value}" for name, value in build["memory"].items()]
@@ -49,7 +49,8 @@ env.Append(
         "-nostartfiles",
         "-Wl,--gc-sections",
         "-Wl,--fatal-warnings",
-        env.subst("-Wl,-Map,$BUILD_DIR/firmware.map"),
+        # Relative to the project, where SCons runs: a comma or a quote above it would end the option.
+        f"-Wl,-Map,{os.path.relpath(env.subst('$BUILD_DIR'))}/firmware.map",
         *memory_symbols,
     ],
     LIBS=["m", "c", "gcc"],
@@ -75,6 +76,8 @@ env.AddPlatformTarget(
 protocol = env.subst("$UPLOAD_PROTOCOL")
 commands = board.get("upload.commands", {})
 if protocol in commands:
+    if "upload" in COMMAND_LINE_TARGETS:
+        require(commands[protocol][0], board.get("upload.install"))
     env.Replace(UPLOADCMD=" ".join(f'"{word}"' for word in commands[protocol]))
     before = [env.VerboseAction(env.AutodetectUploadPort, "Looking for the upload port")]
     env.AddPlatformTarget(

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a model can fit a board at all, before anything is written.
+
+The compiler has the last word: the build's own check is exact. Here stand lower bounds, so that nothing is
+refused that would fit; `tests/firmware/test_in_qemu.py` holds them against what real builds take.
+"""
+
+from __future__ import annotations
+
+from acsgen.errors import AcsgenError
+from acsgen.plan import Plan
+from acsgen.target.boards import Board
+
+#: Bytes of flash that every firmware takes: start-up, port, link, application.
+BASE_CODE_BYTES = 3900
+#: Bytes of flash that a kernel takes when a model uses it, CMSIS-NN's functions behind it included.
+KERNEL_CODE_BYTES = {
+    "conv": 6000,
+    "conv_join": 6000,
+    "depthwise": 6900,
+    "max_pool": 1000,
+    "avg_pool": 600,
+    "add": 450,
+}
+#: Kernels that share code: the second costs nothing once the first is there.
+_SHARED = {"conv_join": "conv"}
+#: Bytes of flash that a step takes: its call, and its layer where it has one.
+STEP_BYTES, LAYER_STEP_BYTES = 50, 140
+#: Bytes of RAM that the port and the application have for themselves.
+PORT_RAM_BYTES = 128
+
+
+def check_fit(board: Board, planned: Plan, constants: int) -> None:
+    """AcsgenError if the model cannot fit the board's flash or RAM, with needed and available bytes."""
+    source, target = planned.graph.input, planned.graph.output
+    buffers = planned.buffers[source].bytes + planned.buffers[target].bytes
+    flash = constants + least_code_bytes(planned)
+    ram = planned.arena_bytes + buffers + board.stack_bytes + PORT_RAM_BYTES
+    lacking = [
+        f"{kind}: needs at least {needed} bytes, has {available}"
+        for kind, needed, available in (("flash", flash, board.flash.bytes), ("RAM", ram, board.ram.bytes))
+        if needed > available
+    ]
+    if lacking:
+        raise AcsgenError(f"the model is too big for board {board.name}: {'; '.join(lacking)}")
+
+
+def least_code_bytes(planned: Plan) -> int:
+    """A lower bound of what a firmware takes of flash besides the model's constants."""
+    kernels = {_SHARED.get(step.kernel, step.kernel) for step in planned.steps}
+    steps = sum(LAYER_STEP_BYTES if step.kernel in KERNEL_CODE_BYTES else STEP_BYTES for step in planned.steps)
+    return BASE_CODE_BYTES + steps + sum(KERNEL_CODE_BYTES.get(kernel, 0) for kernel in kernels)
