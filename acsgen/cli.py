@@ -168,6 +168,12 @@ def generate(
     project = stage(model, load_board(board), out, name=name, kernels=kernels, cmsis_nn=cmsis_nn, force=force)
     if project.kept:
         typer.echo(f"acsgen: the project that was there had been edited; it is now {project.kept}", err=True)
+    for mask in project.plan.idle_masks():
+        typer.echo(
+            f"acsgen: warning: mask '{mask}' saves nothing before it: its groups are not those of the convolution "
+            "there, its gate looks at what it masks, or somebody else reads the unmasked tensor",
+            err=True,
+        )
     if as_json:
         _print_json(project.summary())
     else:

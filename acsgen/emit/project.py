@@ -107,7 +107,7 @@ def generate(
 def read_manifest(project: Path) -> dict[str, Any]:
     """The manifest of a generated project: name, board, kernels, version, and the sums of its files."""
     try:
-        manifest: dict[str, Any] = json.loads((project / MANIFEST).read_text())
+        manifest: dict[str, Any] = json.loads((project / MANIFEST).read_text(encoding="utf-8"))
         names = [manifest[key] for key in ("name", "board", "kernels")]
         if not all(isinstance(text, str) for text in (*names, *manifest["files"].values())):
             raise TypeError
@@ -168,7 +168,7 @@ def _kernel_set(board: Board, wanted: str | None) -> str:
 
 def _kernel_files(kernel_set: str) -> dict[str, str]:
     folder = resource_dir("firmware") / "kernels" / kernel_set
-    return {f"lib/acs/{path.name}": path.read_text() for path in sorted(folder.glob("*.[ch]"))}
+    return {f"lib/acs/{path.name}": path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.[ch]"))}
 
 
 def _manifest(name: str, board: Board, kernel_set: str, files: Mapping[str, bytes]) -> bytes:

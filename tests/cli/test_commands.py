@@ -19,7 +19,8 @@ import typer.main
 
 from acsgen import __version__
 from acsgen.cli import app
-from acsgen.quantize.acsq import load_acsq
+from acsgen.quantize import quantize
+from acsgen.quantize.acsq import load_acsq, save_acsq
 from acsgen.quantize.calibrate import FEW_SAMPLES
 from acsgen.resources import resource_dir
 from tests.cli.conftest import Run, in_a_process
@@ -215,3 +216,15 @@ def test_interrupted(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     assert (process.returncode, err) == (130, "acsgen: interrupted\n")
+
+
+def test_a_mask_that_saves_nothing_is_named(tmp_path: Path, run: Run) -> None:
+    """Here the gate decides on what it masks, after that was computed."""
+    b = Builder(np.random.default_rng(0), (6, 6, 4), "net")
+    inside = b.conv("x", 8)
+    masked = b.mask(inside, b.gate(inside, 4))
+    save_acsq(quantize(b.graph(b.conv(masked, 8)), b.samples), tmp_path / "net.acsq")
+    done = run("generate", tmp_path / "net.acsq", "--board", "mps2-an386", "-o", tmp_path / "out", "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["idle_masks"] == [masked]
+    assert done.err.startswith(f"acsgen: warning: mask '{masked}' saves nothing before it")
