@@ -233,9 +233,7 @@ def verify(
         from acsgen.report.tables import verification_table
 
         _print(verification_table(result, f"{project}: firmware against golden model"))
-    if not result.ok:
-        typer.echo(f"acsgen: the firmware differs from the golden model: {result.first_difference}", err=True)
-        raise typer.Exit(FOUND_WRONG)
+    _end_if_different(result)
 
 
 @app.command()
@@ -307,14 +305,19 @@ def demo(
         from acsgen.report.tables import demo_table
 
         _print(demo_table(result))
-    if not result.ok:
-        typer.echo(f"acsgen: the firmware differs from the golden model: {result.first_difference}", err=True)
-        raise typer.Exit(FOUND_WRONG)
+    _end_if_different(result)
 
 
 def main() -> None:
     """Entry point of the program `acsgen`."""
     app()
+
+
+def _end_if_different(result: Any) -> None:
+    """Says how firmware and golden model differ, if they do, and ends. result: of `verify` or of the demo."""
+    if not result.ok:
+        typer.echo(f"acsgen: the firmware differs from the golden model: {result.first_difference}", err=True)
+        raise typer.Exit(FOUND_WRONG)
 
 
 def _refuse_existing(out: Path, force: bool) -> None:

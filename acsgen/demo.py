@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,12 +27,10 @@ from acsgen.quantize import quantize
 from acsgen.quantize.acsq import save_acsq
 from acsgen.resources import resource_dir
 from acsgen.samples import Samples, load_samples
-from acsgen.target.boards import Board, as_root, load_board
-from acsgen.target.build import BuildResult, build
+from acsgen.target.boards import Board, load_board
+from acsgen.target.build import BuildResult, build, require_compiler
 from acsgen.target.emulator import Emulator
 from acsgen.verify import Verification, verify
-
-Masks = dict[str, NDArray[Any]]
 
 SUMMARY = "summary.json"
 
@@ -109,9 +106,7 @@ def run_demo(
 
 def _require_tools(board: Board) -> None:
     """AcsgenError now, with the words that `build` and `Emulator` would use after half of the work."""
-    toolchain = board.toolchain
-    if shutil.which(toolchain.compiler) is None:
-        raise AcsgenError(f"building needs {toolchain.compiler}; install it: {as_root(toolchain.install)}")
+    require_compiler(board.toolchain.compiler, board.toolchain.install)
     Emulator(board, Path())  # not started: it refuses a board that it cannot run
 
 

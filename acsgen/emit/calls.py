@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -30,6 +31,7 @@ from acsgen.graph import (
     Shuffle,
     Tensor,
 )
+from acsgen.graph.ops import image_shape
 from acsgen.plan import Buffer, Plan, Step
 
 Pair = tuple[int, int]
@@ -79,8 +81,20 @@ class Writer:
         self.names = Names(model)
         self.gates = {slot.mask: slot for slot in plan.gates}
 
+    @cached_property
     def calls(self) -> list[Call]:
+        """Every step of the plan, in order."""
         return [EMITTERS[step.kernel](self, step) for step in self.plan.steps]
+
+    @property
+    def arrays(self) -> list[Array]:
+        """The constants of all steps."""
+        return [array for call in self.calls for array in call.arrays]
+
+    @property
+    def constant_bytes(self) -> int:
+        """Flash that weights and tables take."""
+        return sum(array.values.nbytes for array in self.arrays)
 
     def name(self, name: str) -> str:
         return self.names.of(name)
@@ -131,10 +145,6 @@ class Writer:
         return Array(f"{self.model}__{self.name(step.op.name)}_{what}", values, comment)
 
 
-def _image(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (1, 1, *shape) if len(shape) == 1 else shape
-
-
 def _dims(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
@@ -145,7 +155,7 @@ def _braces(values: tuple[int, ...]) -> str:
 
 def _laid_out(writer: Writer, buffer: str) -> str:
     """A buffer's shape as text: `4 groups of 14x14x16`, or `14x14x64`."""
-    shape, groups = _image(writer.tensor(buffer).shape), writer.groups(buffer)
+    shape, groups = image_shape(writer.tensor(buffer).shape), writer.groups(buffer)
     if groups == 1:
         return _dims(shape)
     return f"{groups} groups of {_dims((*shape[:2], shape[2] // groups))}"
@@ -161,7 +171,7 @@ def _comment(writer: Writer, step: Step, what: str) -> str:
 def _window_lines(
     writer: Writer, step: Step, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair | None
 ) -> list[str]:
-    source, target = (_image(writer.tensor(b).shape) for b in (step.inputs[0], step.output))
+    source, target = (image_shape(writer.tensor(b).shape) for b in (step.inputs[0], step.output))
     if isinstance(step.op, Dense):
         source = (1, 1, prod(source))
     window = f".kernel = {_braces(kernel)}, .stride = {_braces(stride)}, .padding = {_braces(padding)},"
@@ -208,21 +218,10 @@ def _conv(writer: Writer, step: Step) -> Call:
     groups = f".input_groups = {writer.groups(step.inputs[0])}, .output_groups = {writer.groups(step.output)},"
     if step.kernel == "conv_join":
         groups += f" .pack_limit = {step.pack_limit},"
-    name = writer.name(op.name)
     lines = _window_lines(writer, step, kernel, stride, padding, dilation)
     lines += [groups, *_requantize_lines(writer, step, arrays)]
-    lists = [writer.list_of(step.active)]
-    if step.kernel == "conv_join":
-        lists.insert(0, writer.list_of(step.joined))
-    arguments = [f"&{name}", *lists, writer.place(step.inputs[0]), writer.place(step.output), writer.scratch(step)]
-    return Call(
-        step,
-        _comment(writer, step, what),
-        f"acs_{step.kernel}_s8({', '.join(arguments)})",
-        fallible=True,
-        layer=Layer("acs_conv_t", name, tuple(lines)),
-        arrays=tuple(arrays),
-    )
+    joined = (writer.list_of(step.joined),) if step.kernel == "conv_join" else ()
+    return _layer_call(writer, step, what, "acs_conv_t", lines, tuple(arrays), joined)
 
 
 def _depthwise(writer: Writer, step: Step) -> Call:
@@ -249,11 +248,20 @@ def _pool(writer: Writer, step: Step) -> Call:
     return _layer_call(writer, step, f"{_dims(op.kernel)} {kind} pooling", "acs_pool_t", lines, ())
 
 
-def _layer_call(writer: Writer, step: Step, what: str, ctype: str, lines: list[str], arrays: tuple[Array, ...]) -> Call:
-    """A kernel with the signature (layer, active, input, output, scratch)."""
+def _layer_call(
+    writer: Writer,
+    step: Step,
+    what: str,
+    ctype: str,
+    lines: list[str],
+    arrays: tuple[Array, ...],
+    joined: tuple[str, ...] = (),
+) -> Call:
+    """A kernel with the signature (layer, [joined,] active, input, output, scratch)."""
     name = writer.name(step.op.name)
     arguments = [
         f"&{name}",
+        *joined,
         writer.list_of(step.active),
         writer.place(step.inputs[0]),
         writer.place(step.output),
@@ -314,7 +322,7 @@ def _shuffle(writer: Writer, step: Step) -> Call:
     op = step.op
     assert isinstance(op, Shuffle)
     order = writer.array(step, "order", np.array(op.order, np.uint16), "[output channel]: input channel")
-    shape = f"(acs_shape_t){_braces(_image(writer.tensor(step.output).shape))}"
+    shape = f"(acs_shape_t){_braces(image_shape(writer.tensor(step.output).shape))}"
     code = f"acs_shuffle_s8({shape}, {order.name}, {writer.place(step.inputs[0])}, {writer.place(step.output)})"
     return Call(step, _comment(writer, step, "channel permutation"), code, fallible=False, arrays=(order,))
 
@@ -342,7 +350,7 @@ def _apply_mask(writer: Writer, step: Step) -> Call:
 
 def _convert(writer: Writer, step: Step) -> Call:
     out = writer.tensor(step.output)
-    shape = f"(acs_shape_t){_braces(_image(out.shape))}"
+    shape = f"(acs_shape_t){_braces(image_shape(out.shape))}"
     groups = max(writer.groups(step.inputs[0]), writer.groups(step.output))
     arguments = [shape, str(groups), writer.list_of(step.active)]
     if step.kernel == "ungroup":

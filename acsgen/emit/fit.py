@@ -16,14 +16,11 @@ BASE_CODE_BYTES = 3900
 #: Bytes of flash that a kernel takes when a model uses it, CMSIS-NN's functions behind it included.
 KERNEL_CODE_BYTES = {
     "conv": 6000,
-    "conv_join": 6000,
     "depthwise": 6900,
     "max_pool": 1000,
     "avg_pool": 600,
     "add": 450,
 }
-#: Kernels that share code: the second costs nothing once the first is there.
-_SHARED = {"conv_join": "conv"}
 #: Bytes of flash that a step takes: its call, and its layer where it has one.
 STEP_BYTES, LAYER_STEP_BYTES = 50, 140
 #: Bytes of RAM that the port and the application have for themselves.
@@ -47,6 +44,7 @@ def check_fit(board: Board, planned: Plan, constants: int) -> None:
 
 def least_code_bytes(planned: Plan) -> int:
     """A lower bound of what a firmware takes of flash besides the model's constants."""
-    kernels = {_SHARED.get(step.kernel, step.kernel) for step in planned.steps}
-    steps = sum(LAYER_STEP_BYTES if step.kernel in KERNEL_CODE_BYTES else STEP_BYTES for step in planned.steps)
-    return BASE_CODE_BYTES + steps + sum(KERNEL_CODE_BYTES.get(kernel, 0) for kernel in kernels)
+    kernels = sum(KERNEL_CODE_BYTES.get(kernel, 0) for kernel in planned.kernels)
+    with_layer = sum(step.kernel.removesuffix("_join") in KERNEL_CODE_BYTES for step in planned.steps)
+    without = len(planned.steps) - with_layer
+    return BASE_CODE_BYTES + kernels + LAYER_STEP_BYTES * with_layer + STEP_BYTES * without

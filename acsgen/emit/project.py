@@ -18,7 +18,7 @@ from acsgen.emit.calls import Writer
 from acsgen.emit.cmsis import cmsis_nn_files
 from acsgen.emit.fit import check_fit
 from acsgen.emit.names import model_identifier
-from acsgen.emit.render import constant_bytes, environment, model_files
+from acsgen.emit.render import environment, model_files
 from acsgen.emit.surroundings import project_files
 from acsgen.errors import AcsgenError
 from acsgen.plan import Plan, plan
@@ -82,26 +82,25 @@ def generate(
     graph = load_acsq(model)
     c_name = model_identifier(name or graph.name)
     planned = plan(graph)
-    constants = constant_bytes(Writer(planned, c_name).calls())
-    check_fit(board, planned, constants)
+    writer = Writer(planned, c_name)
+    check_fit(board, planned, writer.constant_bytes)
 
-    used = {step.kernel.removesuffix("_join") for step in planned.steps}
     files: dict[str, bytes] = {
         path: text.encode()
         for path, text in {
             **project_files(board, c_name),
-            **model_files(planned, c_name, fingerprint(model)),
+            **model_files(writer, fingerprint(model)),
             **_kernel_files(kernel_set),
             "plan.json": json.dumps(plan_document(planned), indent=1) + "\n",
             "README.md": environment().get_template("README.md.j2").render(name=c_name, board=board, plan=planned),
         }.items()
     }
-    files |= {f"lib/cmsis_nn/{path}": content for path, content in cmsis_nn_files(used, cmsis_nn).items()}
+    files |= {f"lib/cmsis_nn/{path}": content for path, content in cmsis_nn_files(planned.kernels, cmsis_nn).items()}
     files["model.acsq"] = model.read_bytes()
     files[MANIFEST] = _manifest(c_name, board, kernel_set, files)
     _check_replaceable(out, force)  # somebody may have come first meanwhile
     kept = write_folder(out, files)
-    return Project(out, c_name, board.name, planned, constants, kept)
+    return Project(out, c_name, board.name, planned, writer.constant_bytes, kept)
 
 
 def read_manifest(project: Path) -> dict[str, Any]:

@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acsgen import __version__
-from acsgen.emit.calls import Array, Call, Writer
-from acsgen.emit.names import model_identifier
-from acsgen.plan import Plan
+from acsgen.emit.calls import Call, Writer
 from acsgen.resources import resource_dir
 
 #: The width that generated C keeps to.
@@ -34,11 +32,9 @@ def environment() -> jinja2.Environment:
     return env
 
 
-def model_files(plan: Plan, name: str, fingerprint: int) -> dict[str, str]:
+def model_files(writer: Writer, fingerprint: int) -> dict[str, str]:
     """Project path -> text of everything that depends on the model's contents."""
-    model = model_identifier(name)
-    writer = Writer(plan, model)
-    calls = writer.calls()
+    model, plan = writer.model, writer.plan
     graph = plan.graph
     context: dict[str, Any] = {
         "version": __version__,
@@ -48,7 +44,7 @@ def model_files(plan: Plan, name: str, fingerprint: int) -> dict[str, str]:
         "fingerprint": fingerprint,
         "macs": int(plan.macs()),
         "arena_bytes": max(plan.arena_bytes, 1),
-        "weight_bytes": constant_bytes(calls),
+        "weight_bytes": writer.constant_bytes,
         "mask_bytes": plan.mask_bytes,
         "gates": [
             {"macro": f"MASK_{writer.name(g.mask).upper()}", "mask": g.mask, "groups": g.groups, "offset": g.offset}
@@ -59,8 +55,8 @@ def model_files(plan: Plan, name: str, fingerprint: int) -> dict[str, str]:
         "input_bytes": prod(graph.shape(graph.input)),
         "output_bytes": prod(graph.shape(graph.output)),
         "offsets": [*writer.offsets(), *writer.scratches()],
-        "calls": [_seen(writer, call) for call in calls],
-        "arrays": [array for call in calls for array in call.arrays],
+        "calls": [_seen(writer, call) for call in writer.calls],
+        "arrays": writer.arrays,
     }
     env = environment()
     targets = {
@@ -71,11 +67,6 @@ def model_files(plan: Plan, name: str, fingerprint: int) -> dict[str, str]:
         "src/app_model.h": "app_model.h.j2",
     }
     return {path: env.get_template(template).render(context) for path, template in targets.items()}
-
-
-def constant_bytes(calls: list[Call]) -> int:
-    """Flash that weights and tables take."""
-    return sum(array.values.nbytes for call in calls for array in call.arrays)
 
 
 def _seen(writer: Writer, call: Call) -> dict[str, Any]:
@@ -117,6 +108,3 @@ def _cfloat(value: float) -> str:
     """A float literal of C with every digit that a float holds."""
     text = f"{value:.9g}"
     return (text if any(c in text for c in ".e") else text + ".0") + "f"
-
-
-__all__ = ["Array", "constant_bytes", "environment", "model_files"]

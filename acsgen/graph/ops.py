@@ -23,6 +23,12 @@ from acsgen.errors import AcsgenError
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
 
+
+def image_shape(shape: Shape) -> tuple[int, int, int]:
+    """(H, W, C) of a tensor's shape: a vector is an image of one pixel."""
+    return (1, 1, shape[0]) if len(shape) == 1 else (shape[0], shape[1], shape[2])
+
+
 #: The activations that can be fused into an operator, with the real interval that they keep.
 ACTIVATIONS: dict[str, tuple[float, float]] = {
     "none": (-np.inf, np.inf),

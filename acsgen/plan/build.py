@@ -24,10 +24,11 @@ from acsgen.graph import (
     Relu,
     Shuffle,
 )
+from acsgen.graph.ops import image_shape
 from acsgen.plan import arena
 from acsgen.plan.layout import layouts_of, listed_tensors, read_layout, schedule
 from acsgen.plan.masks import Mask, masks_of
-from acsgen.plan.plan import Buffer, GateSlot, Plan, Step
+from acsgen.plan.plan import Buffer, GateSlot, Plan, Step, root_of
 
 #: A list of groups is made of bytes.
 MAX_GROUPS = 256
@@ -116,20 +117,18 @@ class _Draft:
         return name
 
     def root(self, name: str) -> str:
-        while (owner := self.buffers[name].shares) is not None:
-            name = owner
-        return name
+        return root_of(self.buffers, name)
 
     def finish(self, result: str) -> Plan:
         """Gives every buffer its place."""
         self._extend_lives(result)
         gates = _gate_slots(self.graph)
         head = -(-2 * sum(gate.groups for gate in gates) // arena.ALIGNMENT) * arena.ALIGNMENT
-        caller = {self.root(result), self.graph.input}
+        elsewhere = {self.root(result), self.graph.input, *(gate.mask for gate in gates)}
         lives = [
             arena.Life(name, buffer.bytes, buffer.first, buffer.last)
             for name, buffer in self.buffers.items()
-            if self.root(name) == name and name not in caller and buffer.tensor not in self._mask_tensors
+            if self.root(name) == name and name not in elsewhere
         ]
         scratches = [
             arena.Life(f"scratch {i}", step.scratch_bytes, i, i)
@@ -146,10 +145,6 @@ class _Draft:
         )
         bound = arena.lower_bound([*lives, *scratches])
         return Plan(self.graph, steps, buffers, gates, head + size, head + bound)
-
-    @property
-    def _mask_tensors(self) -> set[str]:
-        return {gate.output for gate in self.graph.gates}
 
     def _extend_lives(self, result: str) -> None:
         """A buffer, and whatever shares its memory, lives until the last step that reads one of them."""
@@ -183,7 +178,7 @@ def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
         groups = 1
         kernel, weights_per_input = (1, 1), op.weights.shape[0]
     else:
-        shape = _image(draft.graph.shape(op.inputs[0]))
+        shape = image_shape(draft.graph.shape(op.inputs[0]))
         groups = read_layout(op, draft.layouts[op.inputs[0]])
         source = draft.read(op.inputs[0], groups)
         kernel, weights_per_input = op.kernel, op.weights.shape[0] * prod(op.kernel)
@@ -194,7 +189,7 @@ def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
         draft.write(op, "conv", source, active=active, scratch_bytes=scratch, why=why)
         return
     joined = draft.active(op.inputs[0])
-    pixels = prod(_image(draft.graph.shape(op.output))[:2])
+    pixels = prod(image_shape(draft.graph.shape(op.output))[:2])
     limit = _pack_limit(groups, pixels) if joined else 0
     scratch = prod(shape) + 4 + _im2col_bytes(kernel, shape[2])
     if limit:
@@ -295,8 +290,3 @@ _PLANNERS: dict[type[Op], Callable[[_Draft, Any], None]] = {
     Gate: _gate,
     ApplyMask: _apply_mask,
 }
-
-
-def _image(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """A vector is an image of one pixel."""
-    return (1, 1, shape[0]) if len(shape) == 1 else (shape[0], shape[1], shape[2])

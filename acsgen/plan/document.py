@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from acsgen.errors import AcsgenError
+from acsgen.graph.ops import image_shape
 from acsgen.plan.plan import Buffer, Plan, Step, count_macs
 
 VERSION = 1
@@ -88,8 +89,8 @@ class Observed:
         values = np.frombuffer(raw, np.int8)
         if self.groups == 1:
             return values.reshape(self.shape)
-        image = (1, 1, *self.shape) if len(self.shape) == 1 else self.shape
-        grouped = values.reshape(self.groups, image[0], image[1], image[2] // self.groups)
+        height, width, channels = image_shape(self.shape)
+        grouped = values.reshape(self.groups, height, width, channels // self.groups)
         return grouped.transpose(1, 2, 0, 3).reshape(self.shape)
 
 

@@ -82,9 +82,12 @@ class Plan:
 
     def root(self, name: str) -> str:
         """The buffer whose memory the buffer `name` is."""
-        while (owner := self.buffers[name].shares) is not None:
-            name = owner
-        return name
+        return root_of(self.buffers, name)
+
+    @property
+    def kernels(self) -> set[str]:
+        """Kernels in use; a conv_join is a conv that packs before it."""
+        return {step.kernel.removesuffix("_join") for step in self.steps}
 
     @property
     def skippable_macs(self) -> int:
@@ -108,6 +111,13 @@ class Plan:
     def macs(self, masks: Mapping[str, ArrayLike] | None = None) -> NDArray[np.int64]:
         """Multiply-accumulates of a run for each row of the masks (N, G); None: all gates open, shape ()."""
         return count_macs(((step.macs, step.active, step.joined) for step in self.steps), masks)
+
+
+def root_of(buffers: Mapping[str, Buffer], name: str) -> str:
+    """The buffer whose memory the buffer `name` is."""
+    while (owner := buffers[name].shares) is not None:
+        name = owner
+    return name
 
 
 def count_macs(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acsgen.errors import AcsgenError
+from acsgen.golden.arithmetic import INT8_MAX, INT8_MIN
 from acsgen.golden.operators import OPERATORS, add_constants
 from acsgen.graph import (
     Add,
@@ -40,7 +41,6 @@ from acsgen.quantize.permute import contiguous
 #: Operators whose output has the scale and zero point of their input.
 SAME_SCALE = (ApplyMask, AvgPool, Flatten, MaxPool, Relu, Shuffle)
 
-INT8_MIN, INT8_MAX = -128, 127
 INT32_LIMIT = 2**31
 #: Sizes are uint16 in the runtime.
 MAX_SIZE = 2**16 - 1

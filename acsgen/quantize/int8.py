@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acsgen.errors import AcsgenError
-from acsgen.golden.arithmetic import activation_range, quantize_multipliers
+from acsgen.golden.arithmetic import INT8_MAX, INT8_MIN, activation_range, quantize_multipliers
 from acsgen.graph import Conv2D, Dense, DepthwiseConv2D, Gate, Graph, Op, Requantize, Tensor
 from acsgen.graph.ir import make_graph
 from acsgen.quantize.calibrate import Range
-from acsgen.quantize.check import INT8_MAX, INT8_MIN, SAME_SCALE, check_int8
+from acsgen.quantize.check import SAME_SCALE, check_int8
 
 #: Of a gate's logit only the sign counts. Its scale is this much finer than its range asks for: large logits
 #: saturate, and those near zero, on which the decision hangs, are no longer rounded to it. `acsgen demo` prints

@@ -213,9 +213,13 @@ def _require_tools(project: _Project) -> None:
         if find_spec(module) is None:
             raise AcsgenError(f"building needs the Python package {package}; install it: pip install {package}")
     build = project.board["build"]
-    compiler = f"{build['toolchain']}gcc"
+    require_compiler(f"{build['toolchain']}gcc", build["install"])
+
+
+def require_compiler(compiler: str, install: str) -> None:
+    """AcsgenError, with the line that installs it, if a compiler is not on the PATH."""
     if shutil.which(compiler) is None:
-        raise AcsgenError(f"building needs {compiler}; install it: {as_root(build['install'])}")
+        raise AcsgenError(f"building needs {compiler}; install it: {as_root(install)}")
 
 
 def _run_platformio(project: _Project, verbose: bool) -> tuple[int, str]:

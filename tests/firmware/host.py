@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acsgen.emit.calls import Writer
 from acsgen.emit.cmsis import ENTRY_POINTS, cmsis_nn_files
 from acsgen.emit.render import model_files
 from acsgen.plan import Plan
@@ -109,7 +110,7 @@ def build_model(kit: Kit, plan: Plan, folder: Path, name: str = "net") -> Model:
 def write_model(plan: Plan, folder: Path, name: str = "net") -> None:
     """The files of a generated project that depend on the model."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path, text in model_files(plan, name, 0).items():
+    for path, text in model_files(Writer(plan, name), 0).items():
         (folder / Path(path).name).write_text(text)
     (folder / "plan.json").write_text(json.dumps(plan_document(plan)))
 

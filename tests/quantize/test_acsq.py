@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from acsgen.emit.calls import Writer
 from acsgen.emit.render import model_files
 from acsgen.errors import AcsgenError
 from acsgen.graph import Graph
@@ -413,7 +414,7 @@ def test_what_is_read_can_be_planned(content: bytes, tmp_path: Path) -> None:
         parent[key] = values[rng.integers(len(values))]
         result = outcome(tmp_path / "x", archive.packed())
         if isinstance(result, Graph):
-            model_files(plan(result), "net", 0)
+            model_files(Writer(plan(result), "net"), 0)
             planned += 1
     assert planned > 10
 
