@@ -56,7 +56,7 @@ static inline int32_t shift_right(int32_t value, int32_t half, uint32_t exponent
 }
 
 /*
- * The same numbers in a third of the instructions, for right shifts of at least one:
+ * The same numbers in far fewer instructions, for right shifts of at least one:
  * - of a doubled value, the doubling high multiply is the upper word of one 64-bit product;
  * - the rounding constant of that product also takes in the zero point, which is known before.
  */
