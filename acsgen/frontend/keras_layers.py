@@ -354,6 +354,7 @@ READERS: dict[str, Callable[[Place], list[Op]]] = {
     "SpatialDropout2D": _nothing,
     "GaussianNoise": _nothing,
     "Identity": _nothing,
+    "acsgen>FusedBatchNormalization": _batch_norm,
     "acsgen>DGConv2D": _dgconv2d,
     "acsgen>ChannelGate": _gate,
     "acsgen>ApplyMask": _apply_mask,

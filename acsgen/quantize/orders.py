@@ -88,8 +88,6 @@ def keeps_channels(graph: Graph, op: Op) -> bool:
     """Whether the channels of the output stand in the order of the input's."""
     if isinstance(op, Flatten | Reshape):
         return graph.shape(op.inputs[0])[-1] == graph.shape(op.output)[-1]
-    if isinstance(op, Reshape):
-        return graph.shape(op.inputs[0])[-1] == op.shape[-1]
     return isinstance(op, _CHANNELWISE)
 
 
@@ -146,8 +144,6 @@ def _demands(graph: Graph, op: Op) -> tuple[Demand, ...]:
             return _unmoved(graph, op.inputs[0]), _unmoved(graph, op.output)
         case Gate():
             return (_unmoved(graph, op.inputs[0]),)
-        case Reshape() if not keeps_channels(graph, op):
-            return _unmoved(graph, op.inputs[0]), _unmoved(graph, op.output)
         case Flatten() | Reshape() if not (keeps_channels(graph, op) or _feeds_only_dense(graph, op)):
             return _unmoved(graph, op.inputs[0]), _unmoved(graph, op.output)
     return ()
