@@ -8,7 +8,6 @@ Stages are imported inside the commands: `acsgen --help` imports nothing heavy.
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from contextlib import nullcontext, redirect_stdout
@@ -86,16 +85,13 @@ def train(
 
     Example: acsgen train digits_quick -o run
     """
-    # oneDNN: without it, steps in bfloat16 take many times as long.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    from acsgen.frontend.keras import import_keras
+    from acsgen.tf_start import start_tensorflow
 
-    import_keras()
+    start_tensorflow(threads)
     from acsgen.nn.recipe import find_recipe
-    from acsgen.nn.training.run import begin, use_threads
+    from acsgen.nn.training.run import begin
     from acsgen.nn.training.run import train as stage
 
-    use_threads(threads)
     run = begin(find_recipe(recipe), out, resume)
     try:
         with progress("Training", total=run.epochs) as advance:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acsgen.errors import AcsgenError
 from acsgen.golden.interpreter import quantize_input, run
 from acsgen.graph import Graph
 from acsgen.graph.evaluate import evaluate
@@ -53,12 +54,14 @@ def flips(
     calibration: NDArray[np.float32],
     labels: NDArray[np.integer[Any]] | None = None,
 ) -> Flips:
-    """What quantising a float graph that has gates does to its masks and, given labels (N,), to its accuracy.
+    """What quantising a float graph does to its masks and, given labels (N,), to its accuracy.
 
     network: from `acsgen.frontend.keras`. images: float32 (N, *input shape), better none that the network was
     trained on. calibration: float32 (M, *input shape), as for `acsgen.quantize.quantize`.
-    Raises AcsgenError if the network cannot be quantised.
+    Raises AcsgenError if the network has no gate, or cannot be quantised.
     """
+    if not network.gates:
+        raise AcsgenError(f"graph '{network.name}' has no gate, and so no mask bits that int8 could flip")
     graph = quantize(network, calibration)
     masks = [gate.output for gate in graph.gates]
     floating = evaluate(network, images, keep=(network.output, *masks))

@@ -23,7 +23,7 @@ from acsgen.nn.training.plots import plot_run
 from acsgen.nn.training.run import begin, by_macs, train
 from tests.nn.tiny import write_recipe
 
-PHASES = ["groups", "dense", "dense", "gates", "gated", "gated"]
+PHASES = ["groups", "dense", "gates", "gated", "gated"]
 
 
 @pytest.fixture(scope="module")
@@ -56,23 +56,25 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
     monkeypatch.setattr(module, "_write_state", write_and_stop)
 
 
-def test_resumed_runs_end_with_the_same_weights(
+def check_same_weights(mine: Path, wanted: Path) -> None:
+    for one, other in zip(load(mine).weights, load(wanted).weights, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=other.path)
+
+
+def test_a_resumed_run_ends_with_the_same_weights(
     recipe: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
-    # Stopped in the first phase, between twin and gated network, and in each of the last two phases.
-    for start, epochs in ((0, 1), (1, 2), (3, 1), (4, 1)):
-        run = begin(recipe, folder, resume=start > 0)
-        assert (run.done, run.epochs) == (start, len(PHASES))
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            interrupt_after(patch, epochs)
-            train(run)
-    report = train(begin(recipe, folder, resume=True))
-    for name in ("dense.keras", "gated.keras"):
-        for mine, wanted in zip(load(folder / name).weights, load(finished / name).weights, strict=True):
-            np.testing.assert_array_equal(mine, wanted, err_msg=wanted.path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_after(patch, 4)
+        train(begin(recipe, folder))
+    run = begin(recipe, folder, resume=True)
+    assert (run.done, run.epochs) == (4, 5)
+    report = train(run)
+    check_same_weights(folder / "dense.keras", finished / "dense.keras")
+    check_same_weights(folder / "gated.keras", finished / "gated.keras")
     assert report == json.loads((finished / "report.json").read_text(encoding="utf-8"))
-    assert (folder / "train.log").read_text(encoding="utf-8").count("started ") == 5
+    assert (folder / "train.log").read_text(encoding="utf-8").count("started ") == 2
     # Nothing is trained again, and the report is that of the file.
     monkeypatch.setattr(module, "train_pair", lambda *_, **__: pytest.fail("trains a finished run"))
     assert train(begin(recipe, folder, resume=True)) == report
@@ -99,9 +101,10 @@ def test_what_a_run_writes(recipe: Path, finished: Path) -> None:
     report = json.loads((finished / "report.json").read_text(encoding="utf-8"))
     assert [entry["phase"] for entry in report["history"]] == PHASES
     gated, dense = load(finished / "gated.keras"), load(finished / "dense.keras")
-    sizes = {"a_dg": 4, "b_dg": 2, "a_gate_conv2": 2, "a_gate_conv3": 2, "b_gate_conv2": 2, "b_gate_conv3": 2}
-    for layer in (layer for layer in gated.layers if isinstance(layer, DGConv2D)):
-        assert not layer.learn_groups and layer.group_size == sizes[layer.name]
+    layers = [layer for layer in gated.layers if isinstance(layer, DGConv2D)]
+    assert sorted(layer.name for layer in layers) == ["a_dg", "a_gate_conv2", "a_gate_conv3"]
+    for layer in layers:
+        assert not layer.learn_groups
         assert np.bincount(layer.channel_groups()).tolist() == [layer.group_size] * layer.groups
         assert report["groups"][layer.name] == layer.channel_groups().tolist()
         # The groups learned by the twin are those of the masks.
@@ -126,18 +129,24 @@ def test_what_a_run_writes(recipe: Path, finished: Path) -> None:
     assert mean == pytest.approx(result.accuracy)
 
 
-def test_a_dense_twin_alone_with_bfloat16(tmp_path: Path) -> None:
+def test_a_dense_twin_alone_with_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = 'member = "g_resnext"\nstem = 4\nblocks = [{name = "a", middle = 8, out = 4, group_size = 4}]'
     options = {"precision": '"mixed_bfloat16"', "validate_every": 3}
     with pytest.raises(AcsgenError, match="g_resnext has no gates: set gated_epochs = 0"):
         begin(write_recipe(tmp_path, model, **options), tmp_path / "run")
-    recipe = write_recipe(tmp_path, model, gated_epochs=0, **options)
+    recipe = write_recipe(tmp_path, model, gated_epochs=0, dense_epochs=2, **options)
     report = train(begin(recipe, tmp_path / "run"))
     assert set(report["test"]) == {"dense"} and not (tmp_path / "run" / "gated.keras").exists()
     assert {weight.dtype for weight in load(tmp_path / "run" / "dense.keras").weights} == {"float32"}
     # The last epoch of a phase is always measured.
     assert [entry["validation_accuracy"] is not None for entry in report["history"]] == [True, False, True]
     assert keras.config.dtype_policy().name == "float32"
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_after(patch, 1)  # the groups are learned, but not yet fixed
+        train(begin(recipe, tmp_path / "resumed"))
+    assert train(begin(recipe, tmp_path / "resumed", resume=True)) == report
+    check_same_weights(tmp_path / "resumed" / "dense.keras", tmp_path / "run" / "dense.keras")
 
 
 def test_a_loss_that_is_no_number(recipe: Path, tmp_path: Path) -> None:

@@ -13,10 +13,7 @@ member = "acs_bottleneck_resnet"
 stem = 4
 gate = "conv"
 gate_hidden = 4
-blocks = [
-  {name = "a", middle = 8, out = 4, group_size = 4},
-  {name = "b", middle = 8, out = 8, group_size = 2, stride = 2},
-]
+blocks = [{name = "a", middle = 8, out = 4, group_size = 4}]
 """
 
 
@@ -31,7 +28,7 @@ def write_data(path: Path, count: int = 320) -> None:
 
 def write_recipe(folder: Path, model: str = MODEL, quantize_epochs: int = 0, **train: str | int | float) -> Path:
     """A recipe of four short phases, in a folder with its data. train: keys of [train], as TOML writes them."""
-    keys = {"group_epochs": 1, "dense_epochs": 2, "gated_epochs": 2, "batch": 64, "shift": 1, "target": 0.6, **train}
+    keys = {"group_epochs": 1, "dense_epochs": 1, "gated_epochs": 2, "batch": 64, "shift": 1, "target": 0.6, **train}
     lines = "\n".join(f"{key} = {value}" for key, value in keys.items())
     write_data(folder / "data.npz")
     path = folder / "tiny.toml"

@@ -340,6 +340,7 @@ DAMAGE: dict[str, tuple[Callable[[Archive], object], str]] = {
     "activation": (put("Conv2D", "activation", "gelu"), "activation 'gelu' is none of"),
     "activation of another type": (put("Conv2D", "activation", ["relu"]), "stands where str should"),
     "learned groups": (put("Conv2D", "partition", [0] * 8), "learned groups are not in order yet"),
+    "learned input groups": (put("Conv2D", "input_partition", [0] * 8), "learned groups are not in order yet"),
     "mask out of order": (put("ApplyMask", "partition", [0, 1, 2, 3] * 2), "groups are not equal ranges"),
     "mask of negative groups": (put("ApplyMask", "partition", [-1] * 8), "groups are not equal ranges"),
     "mask of no channels": (put("ApplyMask", "partition", []), "groups are not equal ranges"),

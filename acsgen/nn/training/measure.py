@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -15,7 +16,10 @@ import tensorflow as tf
 from acsgen.nn.layers import ChannelGate
 from acsgen.nn.macs import mac_table
 
-__all__ = ["Evaluation", "evaluate", "gate_outputs", "predict_masks"]
+__all__ = ["Evaluation", "Meter", "evaluate", "gate_outputs", "predict_masks"]
+
+#: Arrays (N, ...) of each input -> arrays of each output.
+_Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,7 @@ def gate_outputs(model: keras.Model) -> dict[str, Any]:
 
 def predict_masks(model: keras.Model, images: np.ndarray, batch: int = 500) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Logits (N, classes) float32 and each gate's masks (N, G) float32."""
-    gates = gate_outputs(model)
-    probe = keras.Model(model.input, [model.output, *gates.values()])
-    logits, *masks = _run(probe, [images], batch)
-    return logits, dict(zip(gates, masks, strict=True))
+    return Meter(model, batch).predict(images)
 
 
 def evaluate(
@@ -73,43 +74,99 @@ def evaluate(
     controls: bool = True,
     seed: int = 0,
 ) -> Evaluation:
-    """Measures a dense or gated model.
+    """Measures a dense or gated model once, see `Meter.evaluate`."""
+    return Meter(model).evaluate(images, labels, controls, seed)
 
-    `controls` adds the two runs that tell whether the masks depend on the input: constant masks
-    (each gate opens its most used groups, as many as it opens on average) and shuffled ones.
-    """
-    table = mac_table(model)
-    logits, masks = predict_masks(model, images)
-    accuracy = _accuracy(logits, labels)
-    if not masks:
-        dense = table.dense
-        return Evaluation(len(images), accuracy, dense, dense, dense, dense)
-    macs = np.asarray(table.executed(masks))
-    bits = np.concatenate(list(masks.values()), axis=1)
-    rate = bits.mean(axis=0)
-    constant = shuffled = None
-    if controls:
-        forced = _forced_model(model)
-        order = np.random.default_rng(seed).permutation(len(images))
-        # A rotation along a random order: nobody keeps their own mask.
-        donor = np.empty_like(order)
-        donor[order] = np.roll(order, 1)
-        constant = _accuracy(_run(forced, [images, *_constant_masks(masks).values()])[0], labels)
-        shuffled = _accuracy(_run(forced, [images, *(mask[donor] for mask in masks.values())])[0], labels)
-    return Evaluation(
-        images=len(images),
-        accuracy=accuracy,
-        macs_mean=float(macs.mean(dtype=np.float64)),
-        macs_min=int(macs.min()),
-        macs_max=int(macs.max()),
-        macs_dense=table.dense,
-        patterns=len(np.unique(bits, axis=0)),
-        dynamic_bits=float(((rate >= 0.05) & (rate <= 0.95)).mean()),
-        accuracy_constant=constant,
-        accuracy_shuffled=shuffled,
-        macs_std=float(macs.std(dtype=np.float64)),
-        density={name: [float(v) for v in mask.mean(axis=0)] for name, mask in masks.items()},
-    )
+
+@dataclass(frozen=True)
+class Meter:
+    """Measures a model again and again, as its weights change, and compiles it but once. batch: images at a time."""
+
+    model: keras.Model
+    batch: int = 500
+
+    def predict(self, images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Logits (N, classes) float32 and each gate's masks (N, G) float32."""
+        gates, run = self._own
+        logits, *masks = run([images])
+        return logits, dict(zip(gates, masks, strict=True))
+
+    def evaluate(self, images: np.ndarray, labels: np.ndarray, controls: bool = True, seed: int = 0) -> Evaluation:
+        """Accuracy and MACs on these images.
+
+        `controls` adds the two runs that tell whether the masks depend on the input: constant masks
+        (each gate opens its most used groups, as many as it opens on average) and shuffled ones.
+        """
+        table = mac_table(self.model)
+        logits, masks = self.predict(images)
+        accuracy = _accuracy(logits, labels)
+        if not masks:
+            dense = table.dense
+            return Evaluation(len(images), accuracy, dense, dense, dense, dense)
+        macs = np.asarray(table.executed(masks))
+        bits = np.concatenate(list(masks.values()), axis=1)
+        rate = bits.mean(axis=0)
+        constant = shuffled = None
+        if controls:
+            order = np.random.default_rng(seed).permutation(len(images))
+            # A rotation along a random order: nobody keeps their own mask.
+            donor = np.empty_like(order)
+            donor[order] = np.roll(order, 1)
+            forced = self._forced()
+            constant = _accuracy(forced([images, *_constant_masks(masks).values()])[0], labels)
+            shuffled = _accuracy(forced([images, *(mask[donor] for mask in masks.values())])[0], labels)
+        return Evaluation(
+            images=len(images),
+            accuracy=accuracy,
+            macs_mean=float(macs.mean(dtype=np.float64)),
+            macs_min=int(macs.min()),
+            macs_max=int(macs.max()),
+            macs_dense=table.dense,
+            patterns=len(np.unique(bits, axis=0)),
+            dynamic_bits=float(((rate >= 0.05) & (rate <= 0.95)).mean()),
+            accuracy_constant=constant,
+            accuracy_shuffled=shuffled,
+            macs_std=float(macs.std(dtype=np.float64)),
+            density={name: [float(v) for v in mask.mean(axis=0)] for name, mask in masks.items()},
+        )
+
+    @cached_property
+    def _own(self) -> tuple[list[str], _Run]:
+        gates = gate_outputs(self.model)
+        return list(gates), _compiled(keras.Model(self.model.input, [self.model.output, *gates.values()]), self.batch)
+
+    def _forced(self) -> _Run:
+        """A copy of the model, as it is now, with its masks as further inputs in place of the gates' own."""
+        copy, run = self._copy
+        copy.set_weights(self.model.get_weights())
+        return run
+
+    @cached_property
+    def _copy(self) -> tuple[keras.Model, _Run]:
+        # Cutting a graph in the middle adds nodes to its layers, after which a model cannot be saved.
+        copy = keras.models.clone_model(self.model)
+        copy.set_weights(self.model.get_weights())
+        forced = keras.Model([copy.input, *gate_outputs(copy).values()], copy.output)
+        return copy, _compiled(forced, self.batch)
+
+
+def _compiled(model: keras.Model, batch: int) -> _Run:
+    """The model as a function of arrays: its outputs in float32, computed batch by batch."""
+    function = tf.function(lambda *x: model(x if len(x) > 1 else x[0], training=False), autograph=False)
+    # By size of the batch. TensorFlow would find them too, but warns if many models are compiled.
+    known: dict[int, Callable[..., Any]] = {}
+
+    def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        parts = []
+        for i in range(0, len(inputs[0]), batch):
+            tensors = [tf.constant(array[i : i + batch]) for array in inputs]
+            size = len(tensors[0])
+            if size not in known:
+                known[size] = function.get_concrete_function(*tensors)
+            parts.append([np.asarray(t, np.float32) for t in keras.tree.flatten(known[size](*tensors))])
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+    return run
 
 
 def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -124,23 +181,3 @@ def _constant_masks(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         constant[:, np.argsort(-mask.mean(axis=0), kind="stable")[:count]] = 1.0
         result[name] = constant
     return result
-
-
-def _forced_model(model: keras.Model) -> keras.Model:
-    """A copy of the model with its masks as further inputs in place of the gates' own."""
-    # Cutting a graph in the middle adds nodes to its layers, after which a model cannot be saved.
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return keras.Model([copy.input, *gate_outputs(copy).values()], copy.output)
-
-
-def _run(model: keras.Model, inputs: Sequence[np.ndarray], batch: int = 500) -> list[np.ndarray]:
-    """The model's outputs in float32, batch by batch."""
-    function = tf.function(lambda *x: model(x if len(x) > 1 else x[0], training=False), autograph=False)
-    parts = []
-    for i in range(0, len(inputs[0]), batch):
-        tensors = [tf.constant(array[i : i + batch]) for array in inputs]
-        # Each model is measured once: TensorFlow need not warn that it compiles anew each time.
-        run = function.get_concrete_function(*tensors)
-        parts.append([np.asarray(t, np.float32) for t in keras.tree.flatten(run(*tensors))])
-    return [np.concatenate(part) for part in zip(*parts, strict=True)]

@@ -24,7 +24,7 @@ import keras
 from acsgen.nn.batch_norm import FusedBatchNormalization
 from acsgen.nn.data import Dataset
 from acsgen.nn.training.loop import EpochEnd, Log, State
-from acsgen.nn.training.measure import Evaluation, evaluate
+from acsgen.nn.training.measure import Evaluation, Meter
 from acsgen.nn.training.networks import learned_groups, train_dense, train_gated
 from acsgen.nn.training.schedule import Schedule
 from acsgen.nn.zoo import ZOO, copy_weights, gated_twin
@@ -177,13 +177,14 @@ class _Steps:
         """One phase, from its beginning or from `start`."""
         self.log(f"phase {phase}: {schedule.epochs} epochs")
         measured: list[Evaluation] = []
+        meter = Meter(ordinary)
 
         def after_epoch(number: int) -> str:
             measured.clear()
             if (number + 1) % self.validate_every and number + 1 != schedule.epochs:
                 return ""
             copy_weights(fast, ordinary)
-            measured.append(evaluate(ordinary, self.data.validation.x, self.data.validation.y, controls=False))
+            measured.append(meter.evaluate(self.data.validation.x, self.data.validation.y, controls=False))
             return measured[0].text()
 
         def keep(end: EpochEnd) -> None:

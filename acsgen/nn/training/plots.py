@@ -41,9 +41,11 @@ def _plot_training(path: Path, history: Sequence[dict[str, Any]]) -> None:
         axes.legend()
     starts = [i for i, entry in enumerate(history) if entry["epoch"] == 1]
     for start in starts:
-        panels[0].text(start + 0.6, 1.01, history[start]["phase"], transform=panels[0].get_xaxis_transform())
+        place = panels[0].get_xaxis_transform()
+        panels[0].text(start + 0.55, 1.01, history[start]["phase"], transform=place, in_layout=False)
         for axes in panels if start else ():
             axes.axvline(start + 0.5, color="grey", linewidth=0.8)
+    panels[-1].set_xlim(0.5, len(history) + 0.5)
     panels[-1].set_xlabel("epoch")
     figure.savefig(path)
 

@@ -27,13 +27,13 @@ from acsgen.nn.layers import DGConv2D
 from acsgen.nn.macs import MacTable, mac_table
 from acsgen.nn.recipe import Recipe, read_recipe
 from acsgen.nn.training.loop import State
-from acsgen.nn.training.measure import Evaluation, evaluate, predict_masks
+from acsgen.nn.training.measure import Evaluation, Meter
 from acsgen.nn.training.networks import learned_groups
 from acsgen.nn.training.pair import Pair, Reached, Start, train_pair
 from acsgen.nn.training.plots import plot_run
 from acsgen.nn.zoo import ZOO, gated_twin
 
-__all__ = ["REPORT", "Run", "begin", "by_macs", "train", "use_threads"]
+__all__ = ["REPORT", "Run", "begin", "by_macs", "train"]
 
 REPORT, STATE, LOG, COPY = "report.json", "state.npz", "train.log", "recipe.toml"
 DENSE, GATED = "dense.keras", "gated.keras"
@@ -59,18 +59,6 @@ class Run:
     @property
     def done(self) -> int:
         return len(self.history)
-
-
-def use_threads(count: int) -> None:
-    """Sets TensorFlow's processor threads. With more than one, results may differ in the last bits from run to run.
-
-    Raises AcsgenError if TensorFlow runs already, with another number.
-    """
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(count)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError as error:
-        raise AcsgenError("TensorFlow runs already, its number of threads cannot be changed any more") from error
 
 
 def begin(recipe_path: Path, folder: Path, resume: bool = False) -> Run:
@@ -254,10 +242,11 @@ def _report(run: Run, pair: Pair, history: list[dict[str, Any]]) -> dict[str, An
     # Measured is what was written: the file that one goes on with.
     paths = [run.folder / DENSE] + ([run.folder / GATED] if pair.gated is not None else [])
     models = [keras.saving.load_model(path, compile=False, safe_mode=True) for path in paths]
-    names = ("dense", "gated")[: len(models)]
+    data, seed = run.data, run.recipe.train.seed
+    meters = {name: Meter(model) for name, model in zip(("dense", "gated"), models, strict=False)}
     data, seed = run.data, run.recipe.train.seed
     measured = {
-        part: {name: evaluate(model, split.x, split.y, seed=seed) for name, model in zip(names, models, strict=True)}
+        part: {name: meter.evaluate(split.x, split.y, seed=seed) for name, meter in meters.items()}
         for part, split in (("validation", data.validation), ("test", data.test))
     }
     table = mac_table(models[-1])
@@ -277,7 +266,7 @@ def _report(run: Run, pair: Pair, history: list[dict[str, Any]]) -> dict[str, An
         "history": history,
     }
     if len(models) > 1:
-        (dense, _), (gated, masks) = (predict_masks(model, data.test.x) for model in models)
+        (dense, _), (gated, masks) = (meter.predict(data.test.x) for meter in meters.values())
         right = [logits.argmax(axis=1) == data.test.y for logits in (gated, dense)]
         result["by_macs"] = by_macs(np.asarray(table.executed(masks)), *right)
     return result
@@ -332,7 +321,7 @@ def _write_state(path: Path, reached: Reached, history: list[dict[str, Any]]) ->
 
 def _read_state(path: Path) -> tuple[Start, tuple[dict[str, Any], ...]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(arrays.pop("meta").tobytes())
         return Start(meta["phase"], State(meta["epochs"], arrays)), tuple(meta["history"])
