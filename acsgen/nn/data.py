@@ -12,14 +12,13 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from acsgen.errors import AcsgenError
+from acsgen.errors import AcsgenError, nearest
 from acsgen.nn.data_files import Pool, read_folder, read_idx_folder, read_npz
 
 __all__ = ["FASHION_MNIST", "MAX_BYTES", "DataSpec", "Dataset", "Split", "load"]
@@ -89,9 +88,7 @@ def load(spec: DataSpec) -> Dataset:
     reader = SOURCES.get(name)
     if reader is None or bool(rest) != (name == "keras"):
         choice = [*(source for source in SOURCES if source != "keras"), *(f"keras:{k}" for k in _KERAS_DATASETS)]
-        near = get_close_matches(spec.source, choice, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(choice)}"
-        raise AcsgenError(f"data source {spec.source!r} is not known; {hint}")
+        raise AcsgenError(f"data source {spec.source!r} is not known; {nearest(spec.source, choice)}")
     if (spec.path is None) != (name not in ("npz", "idx", "folder")):
         raise AcsgenError(f"data source {spec.source!r} {'needs' if spec.path is None else 'has no'} 'path'")
     pools = reader(spec)

@@ -26,7 +26,7 @@ from acsgen.nn.layers import ChannelGate, DGConv2D
 from acsgen.nn.losses import budget_loss, distillation_loss, mac_share
 from acsgen.nn.macs import mac_table
 from acsgen.nn.training.loop import Log, fit
-from acsgen.nn.training.schedule import Schedule
+from acsgen.nn.training.schedule import Steps
 from acsgen.quantize import quantize
 
 __all__ = [
@@ -43,20 +43,15 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class QatSchedule:
+class QatSchedule(Steps):
     """How a network is fine-tuned."""
 
     epochs: int = 2
-    batch: int = 128
-    learning_rate: float = 3e-4  # AdamW, cosine to 0
-    weight_decay: float = 1e-4
-    flip: bool = True  # mirror half of the images
-    shift: int = 2  # pixels, uniform in -shift..shift both ways, zeros move in
+    learning_rate: float = 3e-4
     distillation: float = 0.5  # weight of the network as it was against the labels
     budget_weight: float = 40.0  # holds the MACs where they were
     margin: float = 0.3  # see `margin_loss`; 0 asks for none
     margin_weight: float = 0.5
-    sides: int = 1
 
 
 class Forward(NamedTuple):
@@ -126,11 +121,7 @@ def fine_tune(
         target = tf.stop_gradient(mac_share(table, before.masks))
         total += schedule.budget_weight * budget_loss(table, now.masks, target)
         if schedule.margin:
-            total += schedule.margin_weight * margin_loss(
-                now.gate_logits,
-                before.masks if schedule.sides else {k: tf.cast(v > 0, tf.float32) for k, v in now.gate_logits.items()},
-                schedule.margin,
-            )
+            total += schedule.margin_weight * margin_loss(now.gate_logits, before.masks, schedule.margin)
         return total, {
             "loss": entropy,
             "acc": tf.reduce_mean(keras.metrics.sparse_categorical_accuracy(y, now.logits)),
@@ -141,19 +132,18 @@ def fine_tune(
         rounding.follow(quantize(read_model(tuned), calibration))
         return "calibrated"
 
-    steps = Schedule(
-        epochs=schedule.epochs,
-        batch=schedule.batch,
-        learning_rate=schedule.learning_rate,
-        weight_decay=schedule.weight_decay,
-        flip=schedule.flip,
-        shift=schedule.shift,
-    )
-    fit(tuned, loss, images, labels, steps, seed, log, calibrate_anew)
+    fit(tuned, loss, images, labels, schedule, seed, log, calibrate_anew)
     return tuned
 
 
 def margin_loss(gate_logits: Mapping[str, Any], masks: Mapping[str, Any], margin: float) -> Any:
+    """Scalar: how far logits are from being clearly on the side that `masks` says, the mean over the gates of
+    max(0, 1 - s * logit / (margin * r)), s = 1 where the mask is 1, else -1, r the bit's root mean square over B.
+
+    Both: gate layer -> (B, G). Rounding errors grow with the logits, so larger ones are not safer: through r the
+    loss does not change when all of them grow. With the sides fixed by masks (those of the network before), a bit
+    cannot get away from zero by no longer looking at the input.
+    """
     terms = []
     for name, logits in gate_logits.items():
         rms = tf.sqrt(tf.reduce_mean(tf.square(logits), axis=0) + 1e-12)

@@ -6,11 +6,10 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
-from acsgen.errors import AcsgenError
+from acsgen.errors import AcsgenError, nearest
 from acsgen.nn.data import DataSpec
 from acsgen.nn.training.pair import Precision
 from acsgen.nn.training.schedule import Schedule
@@ -208,6 +207,4 @@ def _model(path: Path, table: dict[str, Any]) -> ModelSpec:
 
 
 def _unknown(key: str, known: Any, what: str) -> str:
-    near = get_close_matches(key, list(known), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-    return f"{key} is not {what}; {hint}"
+    return f"{key} is not {what}; {nearest(key, known)}"

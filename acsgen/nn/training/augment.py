@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from acsgen.nn.training.schedule import Schedule
+from acsgen.nn.training.schedule import Steps
 
 __all__ = ["Draw", "augment", "by_step", "running"]
 
@@ -44,7 +44,7 @@ def by_step(seed: int, step: Any) -> Draw:
     return draw
 
 
-def augment(x: Any, schedule: Schedule, draw: Draw) -> Any:
+def augment(x: Any, schedule: Steps, draw: Draw) -> Any:
     """(B, H, W, C) images, each mirrored or not, and moved by up to `schedule.shift` pixels both ways."""
     batch, (rows, columns) = schedule.batch, x.shape[1:3]
     if schedule.flip:

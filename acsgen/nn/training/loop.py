@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from acsgen.errors import AcsgenError
 from acsgen.nn.training.augment import augment, by_step, running
-from acsgen.nn.training.schedule import Schedule
+from acsgen.nn.training.schedule import Steps
 
 __all__ = ["AfterEpoch", "EpochEnd", "Log", "Loss", "State", "fit"]
 
@@ -52,7 +52,7 @@ def fit(
     loss: Loss,
     images: np.ndarray,
     labels: np.ndarray,
-    schedule: Schedule,
+    schedule: Steps,
     seed: int,
     log: Log,
     after_epoch: AfterEpoch | None = None,

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from acsgen.nn.layers import ChannelGate
 from acsgen.nn.macs import mac_table
+from acsgen.quantize.flips import accuracy
 
 __all__ = ["Evaluation", "Meter", "evaluate", "gate_outputs", "predict_masks"]
 
@@ -99,10 +100,10 @@ class Meter:
         """
         table = mac_table(self.model)
         logits, masks = self.predict(images)
-        accuracy = _accuracy(logits, labels)
+        right = accuracy(logits, labels)
         if not masks:
             dense = table.dense
-            return Evaluation(len(images), accuracy, dense, dense, dense, dense)
+            return Evaluation(len(images), right, dense, dense, dense, dense)
         macs = np.asarray(table.executed(masks))
         bits = np.concatenate(list(masks.values()), axis=1)
         rate = bits.mean(axis=0)
@@ -113,11 +114,11 @@ class Meter:
             donor = np.empty_like(order)
             donor[order] = np.roll(order, 1)
             forced = self._forced()
-            constant = _accuracy(forced([images, *_constant_masks(masks).values()])[0], labels)
-            shuffled = _accuracy(forced([images, *(mask[donor] for mask in masks.values())])[0], labels)
+            constant = accuracy(forced([images, *_constant_masks(masks).values()])[0], labels)
+            shuffled = accuracy(forced([images, *(mask[donor] for mask in masks.values())])[0], labels)
         return Evaluation(
             images=len(images),
-            accuracy=accuracy,
+            accuracy=right,
             macs_mean=float(macs.mean(dtype=np.float64)),
             macs_min=int(macs.min()),
             macs_max=int(macs.max()),
@@ -167,10 +168,6 @@ def _compiled(model: keras.Model, batch: int) -> _Run:
         return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
     return run
-
-
-def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    return float((logits.argmax(axis=1) == labels).mean())
 
 
 def _constant_masks(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -242,7 +242,6 @@ def _report(run: Run, pair: Pair, history: list[dict[str, Any]]) -> dict[str, An
     # Measured is what was written: the file that one goes on with.
     paths = [run.folder / DENSE] + ([run.folder / GATED] if pair.gated is not None else [])
     models = [keras.saving.load_model(path, compile=False, safe_mode=True) for path in paths]
-    data, seed = run.data, run.recipe.train.seed
     meters = {name: Meter(model) for name, model in zip(("dense", "gated"), models, strict=False)}
     data, seed = run.data, run.recipe.train.seed
     measured = {

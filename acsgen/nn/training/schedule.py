@@ -5,20 +5,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Schedule"]
+__all__ = ["Schedule", "Steps"]
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How a network is trained. Shares (0..1) are of the steps unless said otherwise."""
+class Steps:
+    """What every training has: how many steps, of which size, on which images."""
 
     epochs: int = 20
     batch: int = 128
     learning_rate: float = 3e-3  # AdamW, cosine to 0
     weight_decay: float = 1e-4
-    label_smoothing: float = 0.0
     flip: bool = True  # mirror half of the images
     shift: int = 2  # pixels, uniform in -shift..shift both ways, zeros move in
+
+
+@dataclass(frozen=True)
+class Schedule(Steps):
+    """How a network is trained. Shares (0..1) are of the steps unless said otherwise."""
+
+    label_smoothing: float = 0.0
     # Only for gated networks:
     target: float = 0.53  # share of the dense MACs
     start_share: float = 0.02  # all gates forced open

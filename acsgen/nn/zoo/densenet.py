@@ -98,8 +98,8 @@ def acs_densenet(
 
     A layer's gate reads the concatenation behind the layer before it, also across a transition;
     the first layer has no gate. A mask bit stands for `group` neighbouring new channels, or for
-    those that `channel_groups[layer name]` gives the same id. A closed bit saves conv2 outputs and
-    inputs of everything that reads the concatenation. `conv` is the kind of conv2, see
+    those that `channel_groups[layer name]` gives the same id. A closed bit saves conv2 outputs;
+    what reads the concatenation reads zeros. `conv` is the kind of conv2, see
     `acsgen.nn.zoo.convolutions`: "plain" is the paper's; with "grouped" or "dg" each group reads
     its own share of the bottleneck, so that a closed bit saves conv1 outputs as well.
 
