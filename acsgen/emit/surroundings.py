@@ -29,7 +29,9 @@ def project_files(board: Board, name: str, library: str | None = None) -> dict[s
     """
     firmware = resource_dir("firmware")
     files = {
-        "platformio.ini": environment().get_template("platformio.ini.j2").render(board=board, name=name, library=library),
+        "platformio.ini": environment()
+        .get_template("platformio.ini.j2")
+        .render(board=board, name=name, library=library),
         BOARD_FILE: _read(board.path),
         f"boards/{board.name}.json": json.dumps(board_manifest(board), indent=2) + "\n",
     }

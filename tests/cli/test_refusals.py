@@ -172,7 +172,7 @@ def test_a_folder_that_is_there(here: Path, run: Run, model: Path) -> None:
     ("options", "message"),
     [
         (["--cmsis-nn", "nowhere"], "nowhere: no CMSIS-NN: Include/arm_nnfunctions.h is missing"),
-        (["--kernels", "fast"], "kernel set 'fast' does not run on board stm32f405; there are: cmsis_nn"),
+        (["--kernels", "fast"], "kernel set 'fast' does not run on board stm32f405; there are: cmsis_nn, portable"),
         (["--name", "acs_x"], "model name 'acs_x': acs and arm belong to the runtime and CMSIS-NN; give --name"),
     ],
 )
