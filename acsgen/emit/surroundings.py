@@ -64,7 +64,7 @@ def board_manifest(board: Board) -> dict[str, Any]:
         "build": {
             "mcu": board.name,
             "core": board.core,
-            "cpu_flags": list(board.cpu_flags),
+            "cpu_flags": [*board.cpu_flags, *board.toolchain.flags],
             "defines": list(board.defines),
             "toolchain": board.toolchain.prefix,
             "install": board.toolchain.install,
