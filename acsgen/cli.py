@@ -8,61 +8,29 @@ Stages are imported inside the commands: `acsgen --help` imports nothing heavy.
 
 from __future__ import annotations
 
-import json
-import os
+import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from acsgen import __version__
+from acsgen.console import (
+    FOUND_WRONG,
+    INTERRUPTED,
+    Commands,
+    end_if_different,
+    print_json,
+    print_table,
+    progress,
+    refuse_existing,
+    refuse_foreign,
+    show_figures,
+    warn,
+)
 from acsgen.errors import AcsgenError
-
-# The golden model's matrices are small: with more threads numpy's BLAS mostly waits for itself, many times as
-# long when the machine is busy. Must be set before numpy is imported.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-#: Exit codes besides 0: something was found wrong by a check; the request itself cannot be carried out.
-FOUND_WRONG = 1
-CANNOT = 2
-#: As a shell reports a program that a signal ended: 128 + SIGINT, 128 + SIGPIPE.
-INTERRUPTED = 130
-NOBODY_READS = 141
-
-
-class _Commands(TyperGroup):
-    """Ends with one line on stderr and an exit code where the user can put something right."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            result = super().invoke(ctx)
-            if sys.stdout is not None:
-                sys.stdout.flush()
-            return result
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes at the end
-            raise typer.Exit(NOBODY_READS) from None
-        except KeyboardInterrupt:
-            typer.echo("acsgen: interrupted", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-        except (AcsgenError, OSError) as error:
-            if ctx.params["debug"]:
-                import traceback
-
-                traceback.print_exception(error)
-            typer.echo(f"acsgen: {_one_line(error)}", err=True)
-            raise typer.Exit(CANNOT) from None
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return ": ".join(str(part) for part in (error.filename, error.strerror) if part is not None)
-    return " ".join(str(error).split("\n"))
-
 
 app = typer.Typer(
     name="acsgen",
@@ -77,15 +45,13 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 # readable=False: not checked by typer, the stages say in one line what cannot be read.
-Data = Annotated[
-    Path,
-    typer.Option(
-        "--data",
-        help="Samples: an .npz with x (N, ...), optionally y (N,) and scale.",
-        metavar="FILE",
-        readable=False,
-    ),
-]
+_DATA = typer.Option(
+    "--data",
+    help="Samples: an .npz with x (N, ...), optionally y (N,) and scale.",
+    metavar="FILE",
+    readable=False,
+)
+Data = Annotated[Path, _DATA]
 Project = Annotated[Path, typer.Argument(help="Folder that 'acsgen generate' made.", metavar="PROJECT", readable=False)]
 
 
@@ -95,14 +61,49 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(cls=_Commands)
+@app.callback(cls=Commands)
 def _main(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
     ] = False,
 ) -> None:
-    """Options of every command; _Commands reads `debug`."""
+    """Options of every command; Commands reads `debug`."""
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe: a .toml file, or one by name.", metavar="RECIPE")],
+    out: Annotated[Path, typer.Option("-o", "--output", help="Folder to make.", metavar="RUN", readable=False)],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, max=256, help="TensorFlow's; only 1 repeats to the last bit.")
+    ] = 1,
+    as_json: Json = False,
+) -> None:
+    """Train a network of the zoo: its dense twin, then the gated one to a budget of MACs.
+
+    Example: acsgen train digits_quick -o run
+    """
+    from acsgen.tf_start import start_tensorflow
+
+    start_tensorflow(threads)
+    from acsgen.nn.recipe import find_recipe
+    from acsgen.nn.training.run import begin
+    from acsgen.nn.training.run import train as stage
+
+    run = begin(find_recipe(recipe), out, resume)
+    try:
+        with progress("Training", total=run.epochs) as advance:
+            report = stage(run, advance)
+    except KeyboardInterrupt:
+        line = f"acsgen train {shlex.quote(recipe)} -o {shlex.quote(str(out))} --resume"
+        typer.echo(f"acsgen: interrupted; go on with: {line}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        print_json(report)
+    else:
+        show_figures(report["summary"], f"{out}: on the test images", as_json)
 
 
 @app.command()
@@ -125,23 +126,101 @@ def quantize(
     from acsgen.quantize.calibrate import FEW_SAMPLES
     from acsgen.samples import check_samples, read_samples
 
-    _refuse_existing(out, force)
+    refuse_existing(out, force)
     samples = read_samples(data)  # first: what reads a checkpoint takes seconds to import
-    with _progress("Reading the checkpoint"):
+    with progress("Reading the checkpoint"):
         graph = load_keras(checkpoint)
     check_samples(samples, graph, data)
     if len(samples.x) < FEW_SAMPLES:
         count = f"{len(samples.x)} calibration sample{'s' * (len(samples.x) != 1)}"
-        typer.echo(f"acsgen: warning: {count}: ranges may be too narrow, {FEW_SAMPLES} or more are better", err=True)
-    with _progress("Calibrating", total=len(samples.x)) as advance:
+        warn(f"{count}: ranges may be too narrow, {FEW_SAMPLES} or more are better")
+    with progress("Calibrating", total=len(samples.x)) as advance:
         quantized = stage.quantize(graph, samples.x, advance)
     save_acsq(quantized, out)
     if as_json:
-        _print_json({"output": str(out), "macs": quantized.macs(), "gates": len(quantized.gates)})
+        print_json({"output": str(out), "macs": quantized.macs(), "gates": len(quantized.gates)})
     else:
         from acsgen.report.tables import graph_table
 
-        _print(graph_table(quantized))
+        print_table(graph_table(quantized))
+
+
+@app.command("import")
+def import_(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A PyTorch checkpoint (.pth.tar).", metavar="CHECKPOINT", readable=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--output", help="The .keras checkpoint to write.", metavar="FILE", readable=False)
+    ],
+    arch: Annotated[str, typer.Option("--arch", help="Its architecture.", metavar="NAME")] = "densenet40",
+    input_shape: Annotated[str, typer.Option("--input", help="Input of the network.", metavar="HxWxC")] = "32x32x3",
+    force: Annotated[bool, typer.Option("--force", help="Replace OUTPUT if it exists.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a PyTorch checkpoint of the paper's authors into a Keras checkpoint.
+
+    Example: acsgen import acs.pth.tar --arch densenet40 -o net.keras
+
+    Needs PyTorch: pip install 'acsgen\\[torch]'. No code from the checkpoint is executed.
+    """
+    from acsgen.frontend.torch import import_torch, parse_input_shape, save_model
+
+    refuse_existing(out, force, ".keras")
+    if out.suffix != ".keras":
+        raise AcsgenError(f"{out}: a Keras checkpoint must be called .keras: give another name")
+    shape = parse_input_shape(input_shape)
+    with progress("Reading the checkpoint"):
+        imported = import_torch(checkpoint, arch, shape)
+    for text in imported.warnings:
+        warn(text)
+    save_model(imported.model, out)
+    if as_json:
+        print_json({"output": str(out), **imported.summary()})
+    else:
+        from acsgen.report.tables import figures_table
+
+        print_table(figures_table(f"{checkpoint} as {out}", imported.rows()))
+
+
+@app.command()
+def inspect(
+    network: Annotated[
+        Path, typer.Argument(help="A .keras checkpoint or an int8 graph.", metavar="CHECKPOINT", readable=False)
+    ],
+    data: Annotated[Path | None, _DATA] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what each gate of a network costs and, with samples, what it saves: which gate pays.
+
+    Example: acsgen inspect net.keras --data calibration.npz
+
+    Counted are multiply-accumulates (MACs), as the firmware will execute them.
+    """
+    from dataclasses import asdict
+
+    from acsgen.report.advice import advice
+    from acsgen.report.inspect import inspect as stage
+    from acsgen.report.inspect import read_network
+    from acsgen.samples import check_samples, read_samples
+
+    samples = None if data is None else read_samples(data)
+    with progress("Reading the network"):
+        graph = read_network(network)
+    if data is None or samples is None:
+        result = stage(graph)
+    else:
+        check_samples(samples, graph, data)
+        with progress("Looking at the gates", total=len(samples.x)) as advance:
+            result = stage(graph, samples.x, advance)
+    if as_json:
+        print_json({**asdict(result), "warnings": [asdict(entry) for entry in advice(result)]})
+    else:
+        from acsgen.report.inspect_tables import inspection_tables
+
+        print_table(inspection_tables(result))
+        for entry in advice(result):
+            warn(entry.text)
 
 
 @app.command()
@@ -163,23 +242,20 @@ def generate(
     Example: acsgen generate model.acsq --board stm32f405 -o firmware
     """
     from acsgen.emit.project import generate as stage
+    from acsgen.report.advice import idle_mask
     from acsgen.target.boards import load_board
 
     project = stage(model, load_board(board), out, name=name, kernels=kernels, cmsis_nn=cmsis_nn, force=force)
     if project.kept:
         typer.echo(f"acsgen: the project that was there had been edited; it is now {project.kept}", err=True)
     for mask in project.plan.idle_masks():
-        typer.echo(
-            f"acsgen: warning: mask '{mask}' saves nothing before it: its groups are not those of the convolution "
-            "there, its gate looks at what it masks, or somebody else reads the unmasked tensor",
-            err=True,
-        )
+        warn(idle_mask(mask).text)
     if as_json:
-        _print_json(project.summary())
+        print_json(project.summary())
     else:
         from acsgen.report.tables import plan_table
 
-        _print(plan_table(project.plan))
+        print_table(plan_table(project.plan))
 
 
 @app.command()
@@ -194,10 +270,10 @@ def build(
     """
     from acsgen.target.build import build as stage
 
-    with _progress("Building", hidden=verbose), redirect_stdout(sys.stderr) if as_json else nullcontext():
+    with progress("Building", hidden=verbose), redirect_stdout(sys.stderr) if as_json else nullcontext():
         result = stage(project, verbose=verbose)
     figures = {"elf": str(result.elf), "flash_bytes": result.flash_bytes, "ram_bytes": result.ram_bytes}
-    _show(figures, f"Built in {result.seconds:.1f} s", as_json)
+    show_figures(figures, f"Built in {result.seconds:.1f} s", as_json)
 
 
 @app.command()
@@ -224,16 +300,16 @@ def verify(
     check_unchanged(project, ("model.acsq", "plan.json"))
     graph = load_acsq(project / "model.acsq")
     samples = load_samples(data, graph).first(images)
-    with _progress("Verifying", total=len(samples.x)) as advance:
+    with progress("Verifying", total=len(samples.x)) as advance:
         transport: Transport = "uart" if uart else "semihosting"
         result = stage(project, samples, tensors=tensors, transport=transport, progress=advance)
     if as_json:
-        _print_json(result.summary())
+        print_json(result.summary())
     else:
         from acsgen.report.tables import verification_table
 
-        _print(verification_table(result, f"{project}: firmware against golden model"))
-    _end_if_different(result)
+        print_table(verification_table(result, f"{project}: firmware against golden model"))
+    end_if_different(result)
 
 
 @app.command()
@@ -248,11 +324,11 @@ def boards(as_json: Json = False) -> None:
 
     known = [load_board(name) for name in list_boards()]
     if as_json:
-        _print_json([{**asdict(board), "path": str(board.path)} for board in known])
+        print_json([{**asdict(board), "path": str(board.path)} for board in known])
     else:
         from acsgen.report.tables import boards_table
 
-        _print(boards_table(known))
+        print_table(boards_table(known))
 
 
 @app.command()
@@ -269,11 +345,11 @@ def doctor(as_json: Json = False) -> None:
 
     results = checks()
     if as_json:
-        _print_json([asdict(check) for check in results])
+        print_json([asdict(check) for check in results])
     else:
         from acsgen.report.tables import doctor_advice, doctor_table
 
-        _print(doctor_table(results))
+        print_table(doctor_table(results))
         if advice := doctor_advice(results):
             typer.echo(f"\n{advice}")
     if not all(check.ok for check in results):
@@ -294,94 +370,23 @@ def demo(
 
     Example: acsgen demo -o build/demo
     """
-    _refuse_foreign(out, ("firmware", "ungated", "summary.json"))
+    refuse_foreign(out, ("firmware", "ungated", "summary.json"))
     from acsgen.demo import run_demo
 
-    with _progress("Demo") as describe:
+    with progress("Demo") as describe:
         result = run_demo(out, board, images, describe)
     if as_json:
-        _print_json(result.summary)
+        print_json(result.summary)
     else:
         from acsgen.report.tables import demo_table
 
-        _print(demo_table(result))
-    _end_if_different(result)
+        print_table(demo_table(result))
+    end_if_different(result)
 
 
 def main() -> None:
     """Entry point of the program `acsgen`."""
     app()
-
-
-def _end_if_different(result: Any) -> None:
-    """Says how firmware and golden model differ, if they do, and ends. result: of `verify` or of the demo."""
-    if not result.ok:
-        typer.echo(f"acsgen: the firmware differs from the golden model: {result.first_difference}", err=True)
-        raise typer.Exit(FOUND_WRONG)
-
-
-def _refuse_existing(out: Path, force: bool) -> None:
-    """AcsgenError if a file cannot be written there, before anything is computed for it."""
-    if out.is_symlink() or (out.exists() and not out.is_file()):
-        raise AcsgenError(f"{out} is a folder, a link or a device, not a file to write: give another name")
-    if out.exists() and not force:
-        raise AcsgenError(f"{out} exists: give another file, or --force to replace it")
-    if out.exists() and out.suffix != ".acsq":
-        raise AcsgenError(f"{out} is not called .acsq, --force does not replace it: give another name")
-    if not out.parent.is_dir():
-        raise AcsgenError(f"{out}: there is no folder {out.parent}: make it first")
-    if not os.access(out.parent, os.W_OK):
-        raise AcsgenError(f"{out}: the folder {out.parent} cannot be written to: give another")
-
-
-def _refuse_foreign(out: Path, own: tuple[str, ...]) -> None:
-    """AcsgenError if a folder holds something that does not begin like what will be written into it."""
-    if out.is_dir() and not all(path.name.startswith(own) for path in out.iterdir()):
-        raise AcsgenError(f"{out} holds other things: give a folder of its own")
-
-
-@contextmanager
-def _progress(title: str, total: int | None = None, hidden: bool = False) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr; yields `advance(steps, title=None)`. Without a terminal, new titles as lines."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal) as bar:
-        task = bar.add_task(title, total=total)
-
-        def advance(steps: int = 0, title: str | None = None) -> None:
-            bar.update(task, advance=steps, description=title)
-            if title and not console.is_terminal and not hidden:
-                typer.echo(title, err=True)
-
-        yield advance
-
-
-def _print(table: Any) -> None:
-    """A table as wide as the terminal; for a pipe as wide as it is, unless COLUMNS says otherwise."""
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(width=500)
-    with console.capture() as captured:
-        console.print(table)
-    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1))
-
-
-def _show(figures: dict[str, Any], title: str, as_json: bool) -> None:
-    if as_json:
-        _print_json(figures)
-    else:
-        from acsgen.report.tables import figures_table
-
-        _print(figures_table(title, figures))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from acsgen.graph.execute import Gates
 from acsgen.graph.ungate import ungate
 from acsgen.quantize import quantize
 from acsgen.quantize.acsq import save_acsq
+from acsgen.quantize.flips import accuracy, count_flips
 from acsgen.resources import resource_dir
 from acsgen.samples import Samples, load_samples
 from acsgen.target.boards import Board, load_board
@@ -151,7 +152,7 @@ def _accuracies(network: Graph, graph: Graph, calibration: Samples, test: Sample
         "accuracy_open_gates": int8_accuracy("open"),
         "accuracy_constant_masks": int8_accuracy({name: most_used(usual[name]) for name in masks}),
         "accuracy_shuffled_masks": int8_accuracy({name: own[name][order] for name in masks}),
-        "flipped_mask_bits": {name: float(np.mean(own[name] != floating[name])) for name in sorted(masks)},
+        "flipped_mask_bits": count_flips({name: floating[name] for name in masks}, own).gates,
     }
 
 
@@ -165,4 +166,4 @@ def most_used(mask: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _accuracy(logits: NDArray[Any], samples: Samples) -> float:
     assert samples.y is not None, "the shipped test images have labels"
-    return float((logits.reshape(len(logits), -1).argmax(axis=1) == samples.y).mean())
+    return accuracy(logits, samples.y)

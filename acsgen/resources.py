@@ -9,7 +9,7 @@ from typing import Literal
 
 from acsgen.errors import AcsgenError
 
-ResourceKind = Literal["templates", "firmware", "boards", "demo"]
+ResourceKind = Literal["templates", "firmware", "boards", "demo", "recipes"]
 
 
 def resource_dir(kind: ResourceKind) -> Path:

@@ -9,28 +9,13 @@ Each holds `x` uint8 (N, 28, 28, 1), `y` int64 (N,) and `scale` float32, the mod
 from __future__ import annotations
 
 import argparse
-import gzip
 from pathlib import Path
 
 import numpy as np
 
+from acsgen.nn.data_files import read_idx
+
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-
-
-def read_idx(path: Path, limit: int = 1 << 28) -> np.ndarray:
-    """Reads a gzipped idx file of bytes: any shape, uint8, at most `limit` bytes."""
-    with gzip.open(path, "rb") as file:
-        magic = file.read(4)
-        if len(magic) != 4 or magic[:3] != b"\0\0\x08" or not 1 <= magic[3] <= 4:
-            raise ValueError(f"{path}: not an idx file of unsigned bytes")
-        shape = np.frombuffer(file.read(4 * magic[3]), ">u4").astype(int)
-        size = int(np.prod(shape))
-        if len(shape) != magic[3] or size > limit:
-            raise ValueError(f"{path}: bad shape {tuple(shape)}")
-        data = np.frombuffer(file.read(size), np.uint8)
-    if data.size != size:
-        raise ValueError(f"{path}: truncated, {data.size} of {size} bytes")
-    return data.reshape(shape)
 
 
 def load_split(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:

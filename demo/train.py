@@ -127,7 +127,7 @@ def main() -> None:
         if epoch % 4 != 3:
             return ""
         copy_weights(twin, dense)
-        return _short(evaluate(dense, val_x, val_y))
+        return evaluate(dense, val_x, val_y).text()
 
     if options.dense is not None:
         log(f"\ndense twin read from {options.dense.name}")
@@ -158,7 +158,7 @@ def main() -> None:
         if options.save_dense is not None:
             dense.save(options.save_dense)
     dense_val = evaluate(dense, val_x, val_y)
-    log(f"validation: {_short(dense_val)}")
+    log(f"validation: {dense_val.text()}")
 
     log("\ngated network")
     student = fast(gated_twin, dense)
@@ -168,7 +168,7 @@ def main() -> None:
         if epoch % 4 != 3:
             return ""
         copy_weights(student, gated)
-        return _short(evaluate(gated, val_x, val_y, controls=False))
+        return evaluate(gated, val_x, val_y, controls=False).text()
 
     train_gated(
         student,
@@ -182,7 +182,7 @@ def main() -> None:
     )
     copy_weights(student, gated)
     gated_val = evaluate(gated, val_x, val_y)
-    log(f"validation: {_short(gated_val)}")
+    log(f"validation: {gated_val.text()}")
 
     path = options.out / "fashion_acs.keras"
     gated.save(path)
@@ -207,13 +207,6 @@ def main() -> None:
     }
     (options.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     _print_report(log, dense_test, gated_test, table.skippable, gated.count_params(), path)
-
-
-def _short(result: Evaluation) -> str:
-    text = f"acc {result.accuracy:.4f} at {result.share:.3f} of the MACs"
-    if result.patterns > 1:
-        text += f", {result.patterns} patterns, {result.dynamic_bits:.2f} of the bits dynamic"
-    return text
 
 
 def _print_report(

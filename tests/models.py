@@ -11,6 +11,7 @@ import numpy as np
 
 from acsgen.graph import Graph
 from acsgen.graph.ir import make_graph
+from acsgen.graph.ops import AvgPool, Padding
 from acsgen.quantize import quantize
 from acsgen.quantize.acsq import save_acsq
 from tests.graphs import Builder
@@ -24,7 +25,9 @@ def small_graph(name: str = "net", seed: int = 3) -> Graph:
     x = b.relu(b.pool(b.conv("x", 8, activation="relu6"), same=True), "relu")
     masked = b.mask(b.depthwise(b.conv(x, 8, groups=2)), b.gate(x, 4))
     summed = b.add(masked, b.shuffle(x, [1, 0, 3, 2, 5, 4, 7, 6]), activation="relu")
-    return quantize(b.graph(b.dense(b.flatten(b.global_pool(summed)), 3)), b.samples)
+    joined = b.concat(summed, b.pool(b.pad(masked, Padding(1, 0, 2, 1)), AvgPool, (2, 4), (1, 1)))
+    features = b.flatten(b.reshape(b.global_pool(joined), (4, 4)))
+    return quantize(b.graph(b.dense(features, 3)), b.samples)
 
 
 def renamed(graph: Graph, names: Mapping[str, str]) -> Graph:

@@ -27,6 +27,7 @@ from acsgen.graph import (
     Dense,
     DepthwiseConv2D,
     MaxPool,
+    Pad,
     Relu,
     Shuffle,
     Tensor,
@@ -151,6 +152,11 @@ def _dims(shape: tuple[int, ...]) -> str:
 
 def _braces(values: tuple[int, ...]) -> str:
     return "{" + ", ".join(map(str, values)) + "}"
+
+
+def _shape(tensor: Tensor) -> str:
+    """An image's shape as an argument."""
+    return f"(acs_shape_t){_braces(image_shape(tensor.shape))}"
 
 
 def _laid_out(writer: Writer, buffer: str) -> str:
@@ -318,12 +324,28 @@ def _clamp(writer: Writer, step: Step) -> Call:
     return Call(step, _comment(writer, step, op.activation), code, fallible=False)
 
 
+def _concat(writer: Writer, step: Step) -> Call:
+    parts = ", ".join(f"{{{writer.place(b)}, {writer.tensor(b).shape[-1]}}}" for b in step.inputs)
+    arguments = f"{_shape(writer.tensor(step.output))}, {len(step.inputs)}, (const acs_part_t[]){{{parts}}}"
+    joined = " and ".join(writer.plan.buffers[b].tensor for b in step.inputs)
+    text = f"{step.op.name}: channels of {joined} side by side, {_laid_out(writer, step.output)}"
+    return Call(step, text, f"acs_concat_s8({arguments}, {writer.place(step.output)})", fallible=False)
+
+
+def _pad(writer: Writer, step: Step) -> Call:
+    assert isinstance(step.op, Pad)
+    source, target = (writer.tensor(b) for b in (step.inputs[0], step.output))
+    shapes = f"{_shape(source)}, {_shape(target)}, (acs_pair_t){_braces((step.op.padding.top, step.op.padding.left))}"
+    places = f"{writer.place(step.inputs[0])}, {writer.place(step.output)}"
+    code = f"acs_pad_s8({shapes}, {target.zero_point}, {places})"
+    return Call(step, _comment(writer, step, "zeros around"), code, fallible=False)
+
+
 def _shuffle(writer: Writer, step: Step) -> Call:
-    op = step.op
-    assert isinstance(op, Shuffle)
-    order = writer.array(step, "order", np.array(op.order, np.uint16), "[output channel]: input channel")
-    shape = f"(acs_shape_t){_braces(image_shape(writer.tensor(step.output).shape))}"
-    code = f"acs_shuffle_s8({shape}, {order.name}, {writer.place(step.inputs[0])}, {writer.place(step.output)})"
+    assert isinstance(step.op, Shuffle)
+    order = writer.array(step, "order", np.array(step.op.order, np.uint16), "[output channel]: input channel")
+    arguments = f"{_shape(writer.tensor(step.output))}, {order.name}, {writer.place(step.inputs[0])}"
+    code = f"acs_shuffle_s8({arguments}, {writer.place(step.output)})"
     return Call(step, _comment(writer, step, "channel permutation"), code, fallible=False, arrays=(order,))
 
 
@@ -350,9 +372,8 @@ def _apply_mask(writer: Writer, step: Step) -> Call:
 
 def _convert(writer: Writer, step: Step) -> Call:
     out = writer.tensor(step.output)
-    shape = f"(acs_shape_t){_braces(image_shape(out.shape))}"
     groups = max(writer.groups(step.inputs[0]), writer.groups(step.output))
-    arguments = [shape, str(groups), writer.list_of(step.active)]
+    arguments = [_shape(out), str(groups), writer.list_of(step.active)]
     if step.kernel == "ungroup":
         arguments.append(str(out.zero_point))
     arguments += [writer.place(step.inputs[0]), writer.place(step.output)]
@@ -369,6 +390,8 @@ EMITTERS: dict[str, Callable[[Writer, Step], Call]] = {
     "avg_pool": _pool,
     "add": _add,
     "clamp": _clamp,
+    "concat": _concat,
+    "pad": _pad,
     "shuffle": _shuffle,
     "gate": _gate,
     "apply_mask": _apply_mask,

@@ -17,6 +17,8 @@ from acsgen.resources import resource_dir
 
 #: The width that generated C keeps to.
 LINE = 100
+#: What the axes of an input are, by their number.
+AXES = {1: "channels", 2: "time by channels", 3: "height by width by channels"}
 
 
 def environment() -> jinja2.Environment:
@@ -51,6 +53,7 @@ def model_files(writer: Writer, fingerprint: int) -> dict[str, str]:
             for g in plan.gates
         ],
         "input": graph.tensors[graph.input],
+        "axes": AXES[len(graph.shape(graph.input))],
         "output": graph.tensors[graph.output],
         "input_bytes": prod(graph.shape(graph.input)),
         "output_bytes": prod(graph.shape(graph.output)),

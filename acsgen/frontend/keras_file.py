@@ -21,7 +21,7 @@ MAX_CHECKPOINT_BYTES = 512 * 1024 * 1024
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
 #: The numbers that decide how much memory building a layer takes, and where they end.
 MAX_SIZE = 1 << 16
-_SIZES = ("batch_shape", "units", "filters", "kernel_size", "depth_multiplier")
+_SIZES = ("batch_shape", "units", "filters", "kernel_size", "depth_multiplier", "padding")
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _ENTRIES = {_CONFIG, _WEIGHTS, "metadata.json"}
@@ -146,4 +146,5 @@ def _is_plain(value: dict[str, Any]) -> bool:
 
 
 def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    """What a value holds, however deep its lists are."""
+    return [part for item in value for part in _listed(item)] if isinstance(value, list) else [value]

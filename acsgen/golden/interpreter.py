@@ -22,7 +22,7 @@ def run(
 ) -> dict[str, NDArray[Any]]:
     """The values of the tensors `keep` (None: of all): int8 (N, ...), masks uint8 (N, G).
 
-    x: int8 (N, H, W, C), as `quantize_input` makes it. gates: see `acsgen.graph.execute.Gates`.
+    x: int8 (N, *input shape), as `quantize_input` makes it. gates: see `acsgen.graph.execute.Gates`.
     Masks are honoured by multiplying: everything is computed, closed channels are then cleared.
     """
     if x.dtype != np.int8:
@@ -36,5 +36,5 @@ def run(
 
 
 def quantize_input(graph: Graph, x: NDArray[Any]) -> NDArray[np.int8]:
-    """Real inputs (N, H, W, C) as the int8 that the graph reads (TFLite's Quantize)."""
+    """Real inputs (N, *input shape) as the int8 that the graph reads (TFLite's Quantize)."""
     return quantize(x, graph.tensors[graph.input])

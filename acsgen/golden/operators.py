@@ -28,6 +28,7 @@ from acsgen.graph.ops import (
     Add,
     ApplyMask,
     AvgPool,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
@@ -35,11 +36,13 @@ from acsgen.graph.ops import (
     Gate,
     MaxPool,
     Op,
+    Pad,
     Relu,
     Requantize,
+    Reshape,
     Shuffle,
 )
-from acsgen.graph.windows import windows
+from acsgen.graph.windows import pad_images, windows
 
 Int8 = NDArray[np.int8]
 Values = tuple[NDArray[Any], ...]
@@ -154,6 +157,19 @@ def add(op: Add, values: Values, sources: Tensors, target: Tensor) -> Int8:
     return np.clip(result, *activation_range(op.activation, target)).astype(np.int8)
 
 
+def concatenate(op: Concatenate, values: Values, sources: Tensors, target: Tensor) -> Int8:
+    """The parts' channels one behind the other."""
+    for source in sources:
+        _same_quantization(op, source, target)
+    return np.concatenate(values, axis=-1)
+
+
+def pad(op: Pad, values: Values, sources: Tensors, target: Tensor) -> Int8:
+    """The zero point around every image."""
+    _same_quantization(op, sources[0], target)
+    return pad_images(values[0], op.padding, sources[0].zero_point)
+
+
 def relu(op: Relu, values: Values, sources: Tensors, target: Tensor) -> Int8:
     """A clamp of the int8 values."""
     _same_quantization(op, sources[0], target)
@@ -164,6 +180,12 @@ def flatten(op: Flatten, values: Values, sources: Tensors, target: Tensor) -> In
     """(N, H, W, C) to (N, H*W*C)."""
     _same_quantization(op, sources[0], target)
     return values[0].reshape(len(values[0]), *target.shape)
+
+
+def reshape(op: Reshape, values: Values, sources: Tensors, target: Tensor) -> Int8:
+    """The same values in another shape."""
+    _same_quantization(op, sources[0], target)
+    return values[0].reshape(len(values[0]), *op.shape)
 
 
 def shuffle(op: Shuffle, values: Values, sources: Tensors, target: Tensor) -> Int8:
@@ -191,13 +213,16 @@ OPERATORS: dict[type[Op], Callable[[Any, Values, Tensors, Tensor], NDArray[Any]]
     Add: add,
     ApplyMask: apply_mask,
     AvgPool: avg_pool,
+    Concatenate: concatenate,
     Conv2D: conv2d,
     Dense: dense,
     DepthwiseConv2D: depthwise_conv2d,
     Flatten: flatten,
     Gate: gate,
     MaxPool: max_pool,
+    Pad: pad,
     Relu: relu,
+    Reshape: reshape,
     Shuffle: shuffle,
 }
 

@@ -7,6 +7,7 @@ from acsgen.graph.ops import (
     ApplyMask,
     AvgPool,
     BatchNorm,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
@@ -14,8 +15,10 @@ from acsgen.graph.ops import (
     Gate,
     MaxPool,
     Op,
+    Pad,
     Relu,
     Requantize,
+    Reshape,
     Shuffle,
 )
 
@@ -24,6 +27,7 @@ __all__ = [
     "ApplyMask",
     "AvgPool",
     "BatchNorm",
+    "Concatenate",
     "Conv2D",
     "Dense",
     "DepthwiseConv2D",
@@ -32,8 +36,10 @@ __all__ = [
     "Graph",
     "MaxPool",
     "Op",
+    "Pad",
     "Relu",
     "Requantize",
+    "Reshape",
     "Shuffle",
     "Tensor",
 ]

@@ -18,6 +18,7 @@ from acsgen.graph.ops import (
     ApplyMask,
     AvgPool,
     BatchNorm,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
@@ -25,10 +26,12 @@ from acsgen.graph.ops import (
     Gate,
     MaxPool,
     Op,
+    Pad,
     Relu,
+    Reshape,
     Shuffle,
 )
-from acsgen.graph.windows import windows
+from acsgen.graph.windows import pad_images, windows
 
 Float = NDArray[np.float32]
 Values = tuple[Float, ...]
@@ -39,7 +42,7 @@ def evaluate(
 ) -> dict[str, Float]:
     """The values of the tensors `keep` (None: of all): float32 (N, ...), masks 0 or 1 (N, G).
 
-    x: (N, H, W, C). gates: see `acsgen.graph.execute.Gates`.
+    x: (N, *input shape). gates: see `acsgen.graph.execute.Gates`.
     """
 
     def step(op: Op, values: Values) -> Float:
@@ -98,6 +101,16 @@ def add(op: Add, a: Float, b: Float) -> Float:
     return _activate(op.activation, a + b)
 
 
+def concatenate(op: Concatenate, *parts: Float) -> Float:
+    """The parts' channels one behind the other."""
+    return np.concatenate(parts, axis=-1)
+
+
+def pad(op: Pad, x: Float) -> Float:
+    """Zeros around every image."""
+    return pad_images(x, op.padding)
+
+
 def max_pool(op: MaxPool, x: Float) -> Float:
     """Maximum of every window; the padding never wins."""
     taps = windows(x, op.kernel, op.stride, op.padding, fill=-np.inf)
@@ -118,6 +131,11 @@ def avg_pool(op: AvgPool, x: Float) -> Float:
 def flatten(op: Flatten, x: Float) -> Float:
     """(N, H, W, C) to (N, H*W*C)."""
     return x.reshape(len(x), int(np.prod(x.shape[1:])))
+
+
+def reshape(op: Reshape, x: Float) -> Float:
+    """The same values in another shape."""
+    return x.reshape(len(x), *op.shape)
 
 
 def shuffle(op: Shuffle, x: Float) -> Float:
@@ -143,13 +161,16 @@ OPERATORS: dict[type[Op], Callable[..., Float]] = {
     ApplyMask: apply_mask,
     AvgPool: avg_pool,
     BatchNorm: batch_norm,
+    Concatenate: concatenate,
     Conv2D: conv2d,
     Dense: dense,
     DepthwiseConv2D: depthwise_conv2d,
     Flatten: flatten,
     Gate: gate,
     MaxPool: max_pool,
+    Pad: pad,
     Relu: relu,
+    Reshape: reshape,
     Shuffle: shuffle,
 }
 

@@ -3,7 +3,8 @@
 
 One set of classes serves both graphs. In a float graph weights and biases are float32 and
 `requantize` is None; in an int8 graph weights are int8, biases int32 and `requantize` says how the
-int32 accumulator becomes an int8 output. Shapes leave the batch out: (H, W, C) or (C,).
+int32 accumulator becomes an int8 output. Shapes leave the batch out: (H, W, C), (T, C) or (C,). A
+signal (T, C) is what comes in or goes out; in between it is an image (1, T, C), see Reshape.
 
 Every class knows its output shape and its multiply-accumulates (MACs); what it computes is said by
 `acsgen.graph.evaluate` in float and by `acsgen.golden` in int8.
@@ -25,8 +26,9 @@ Pair = tuple[int, int]
 
 
 def image_shape(shape: Shape) -> tuple[int, int, int]:
-    """(H, W, C) of a tensor's shape: a vector is an image of one pixel."""
-    return (1, 1, shape[0]) if len(shape) == 1 else (shape[0], shape[1], shape[2])
+    """(H, W, C) of a tensor's shape: a signal is an image of one row, a vector one of one pixel."""
+    height, width, channels = (1,) * (3 - len(shape)) + shape
+    return height, width, channels
 
 
 #: The activations that can be fused into an operator, with the real interval that they keep.
@@ -104,8 +106,9 @@ class Conv2D(Op):
     """Convolution. weights: (out, kh, kw, in / groups); bias: (out,).
 
     `partition` belongs to a learned grouping (DGConv) before its channels are put in order: the id
-    of every channel's group, for inputs and outputs alike. Weights between different groups are then
-    zero and `groups` is 1; `acsgen.quantize.permute` turns this into an ordinary grouped convolution.
+    of every output channel's group, and of every input channel's as well unless `input_partition`
+    says otherwise. Weights between different groups are then zero and `groups` is 1;
+    `acsgen.quantize.permute` turns this into an ordinary grouped convolution.
     """
 
     weights: NDArray[np.generic]
@@ -117,6 +120,7 @@ class Conv2D(Op):
     activation: str = "none"
     partition: tuple[int, ...] | None = None
     requantize: Requantize | None = None
+    input_partition: tuple[int, ...] | None = None
 
     @property
     def kernel(self) -> Pair:
@@ -126,6 +130,11 @@ class Conv2D(Op):
     def out_channels(self) -> int:
         return int(self.weights.shape[0])
 
+    @property
+    def read_partition(self) -> tuple[int, ...] | None:
+        """Id of every input channel's group."""
+        return self.partition if self.input_partition is None else self.input_partition
+
     def output_shape(self, *inputs: Shape) -> Shape:
         size = _window_output(self, inputs[0], self.kernel, self.stride, self.dilation, self.padding)
         if inputs[0][2] != self.weights.shape[3] * self.groups:
@@ -134,29 +143,39 @@ class Conv2D(Op):
             )
         if self.out_channels % self.groups:
             raise self._misfit(f"{self.out_channels} filters do not split into {self.groups} groups")
-        if self.partition is None:
-            return (*size, self.out_channels)
-        if self.groups != 1 or not len(self.partition) == self.out_channels == self.weights.shape[3]:
+        self._check_partitions()
+        return (*size, self.out_channels)
+
+    def _check_partitions(self) -> None:
+        partition, reads = self.partition, self.read_partition
+        if partition is None and reads is None:
+            return
+        if partition is None or reads is None:
+            raise self._misfit("has groups of input channels but none of output channels")
+        if self.groups != 1 or (len(reads), len(partition)) != (self.weights.shape[3], self.out_channels):
             raise self._misfit(
-                f"a partition of {len(self.partition)} channels needs as many inputs and outputs, groups 1, "
+                f"a partition of {len(reads)} inputs and {len(partition)} outputs needs as many, groups 1, "
                 f"got {self.weights.shape[3]} inputs, {self.out_channels} outputs, {self.groups} groups"
             )
-        return (*size, self.out_channels)
+        if set(reads) != set(partition):
+            raise self._misfit(
+                f"its inputs are in groups {sorted(set(reads))}, its outputs in {sorted(set(partition))}"
+            )
 
     def macs(self, *inputs: Shape) -> int:
         height, width, _ = self.output_shape(*inputs)
-        if self.partition is None:
+        partition, reads = self.partition, self.read_partition
+        if partition is None or reads is None:
             return height * width * self.weights.size
-        inside = sum(self.partition.count(group) ** 2 for group in set(self.partition))
+        inside = sum(reads.count(group) * partition.count(group) for group in set(partition))
         return height * width * self.kernel[0] * self.kernel[1] * inside
 
     @property
     def used_weights(self) -> NDArray[Any]:
         """The weights that count: with a `partition`, zero between channels of different groups."""
-        if self.partition is None:
+        if self.partition is None or self.read_partition is None:
             return self.weights
-        group = np.array(self.partition)
-        together = (group[:, None] == group[None, :])[:, None, None, :]
+        together = np.equal.outer(self.partition, self.read_partition)[:, None, None, :]
         return np.where(together, self.weights, self.weights.dtype.type(0))
 
 
@@ -232,6 +251,19 @@ class Add(Op):
 
 
 @dataclass(frozen=True, eq=False)
+class Concatenate(Op):
+    """The channels of its inputs one behind the other, in the order of the inputs.
+
+    In int8 all inputs and the output share one scale and zero point, so that it only copies.
+    """
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if not inputs or len({shape[:-1] for shape in inputs}) != 1:
+            raise self._misfit(f"joins channels of tensors of one size, got {' and '.join(map(str, inputs))}")
+        return (*inputs[0][:-1], sum(shape[-1] for shape in inputs))
+
+
+@dataclass(frozen=True, eq=False)
 class _Pool(Op):
     kernel: Pair
     stride: Pair
@@ -256,11 +288,37 @@ class AvgPool(_Pool):
 
 
 @dataclass(frozen=True, eq=False)
+class Pad(Op):
+    """An image with real zeros around it. Where all who read it are convolutions, their padding takes it in."""
+
+    padding: Padding = Padding()
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs[0]) != 3:
+            raise self._misfit(f"needs an input (H, W, C), got {inputs[0]}")
+        height, width, channels = inputs[0]
+        pad = self.padding
+        return (height + pad.top + pad.bottom, width + pad.left + pad.right, channels)
+
+
+@dataclass(frozen=True, eq=False)
 class Flatten(Op):
     """(H, W, C) to (H*W*C,) in memory order."""
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return (prod(inputs[0]),)
+
+
+@dataclass(frozen=True, eq=False)
+class Reshape(Op):
+    """The same values in memory order, in another shape: a signal (T, C) becomes an image (1, T, C)."""
+
+    shape: Shape = ()
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if prod(self.shape) != prod(inputs[0]) or not self.shape:
+            raise self._misfit(f"{prod(inputs[0])} values do not fill the shape {self.shape}")
+        return self.shape
 
 
 @dataclass(frozen=True, eq=False)

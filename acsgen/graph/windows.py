@@ -31,9 +31,14 @@ def windows(
     image; as the last three axes have the order of the weights, `reshape` makes im2col rows of it.
     """
     if padding != NO_PADDING:
-        around = ((0, 0), (padding.top, padding.bottom), (padding.left, padding.right), (0, 0))
-        x = np.pad(x, around, constant_values=fill)
+        x = pad_images(x, padding, fill)
     reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
     view = sliding_window_view(x, reach, axis=(1, 2))
     view = view[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]]
     return view.transpose(0, 1, 2, 4, 5, 3)
+
+
+def pad_images(x: NDArray[Scalar], padding: Padding, fill: float = 0) -> NDArray[Scalar]:
+    """Images (N, H, W, C) with `fill` around each."""
+    around = ((0, 0), (padding.top, padding.bottom), (padding.left, padding.right), (0, 0))
+    return np.pad(x, around, constant_values=fill)

@@ -7,7 +7,16 @@ that use them.
 
 from __future__ import annotations
 
+from acsgen.nn.batch_norm import FusedBatchNormalization
 from acsgen.nn.layers import ApplyMask, ChannelGate, DGConv2D
-from acsgen.nn.zoo import acs_bottleneck_resnet, gated_twin
+from acsgen.nn.zoo import ZOO, acs_bottleneck_resnet, gated_twin
 
-__all__ = ["ApplyMask", "ChannelGate", "DGConv2D", "acs_bottleneck_resnet", "gated_twin"]
+__all__ = [
+    "ZOO",
+    "ApplyMask",
+    "ChannelGate",
+    "DGConv2D",
+    "FusedBatchNormalization",
+    "acs_bottleneck_resnet",
+    "gated_twin",
+]

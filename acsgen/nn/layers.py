@@ -10,6 +10,7 @@ Shapes are NHWC throughout (B batch, H rows, W columns, C channels, G mask group
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd, prod
 from typing import Any
 
 import keras
@@ -23,45 +24,90 @@ __all__ = [
     "DGConv2D",
     "channel_group_ids",
     "group_bits",
+    "prime_factors",
     "u_matrix",
 ]
 
 _PACKAGE = "acsgen"
 
 
-def u_matrix(bits: Sequence[int] | np.ndarray) -> np.ndarray:
+def prime_factors(width: int) -> tuple[int, ...]:
+    """Prime factors of a width, the largest first: 24 -> (3, 2, 2, 2), 1 -> ().
+
+    They are the digits' bases of a channel index, the first one of the most significant digit.
+    Every divisor is a product of some of them. With the large ones first, the groups of 2, 4, 8 ...
+    channels that kernels like best can be contiguous ranges in every width that they divide.
+    """
+    factors: list[int] = []
+    candidate = 2
+    while width > 1:
+        while width % candidate == 0:
+            factors.insert(0, candidate)
+            width //= candidate
+        candidate += 1
+    return tuple(factors)
+
+
+def u_matrix(
+    bits: Sequence[int] | np.ndarray, in_channels: int | None = None, out_channels: int | None = None
+) -> np.ndarray:
     """Connection matrix U of a dynamic grouping convolution.
 
-    `bits`: (K,) zeros and ones; the first belongs to the most significant bit of the channel
-    index. Returns (2**K, 2**K) int8, 1 where output and input channel agree in every bit whose
-    entry is 0, the Kronecker product of `ones(2, 2)` (1) and `eye(2)` (0).
+    `bits`: zeros and ones, one for each of `prime_factors(gcd(in_channels, out_channels))`.
+    `in_channels` is 2**len(bits) by default, `out_channels` the same as `in_channels`.
+
+    Returns (C_in, C_out) int8: the Kronecker product over the factors f of `ones(f, f)` (1) or
+    `eye(f)` (0), and last of `ones(C_in / gcd, C_out / gcd)`. So with unequal widths the index of
+    a channel is that of one of `gcd` bundles, the most significant part, and its place within the
+    bundle; input and output are connected where their bundles agree in every digit whose bit is 0.
     """
+    c_in = 1 << len(bits) if in_channels is None else in_channels
+    c_out = c_in if out_channels is None else out_channels
+    width = gcd(c_in, c_out)
     u = np.ones((1, 1), np.int8)
-    for bit in bits:
-        u = np.kron(u, np.ones((2, 2), np.int8) if bit else np.eye(2, dtype=np.int8))
-    return u
+    for bit, f in zip(bits, _factors_of(width, bits), strict=True):
+        u = np.kron(u, np.ones((f, f), np.int8) if bit else np.eye(f, dtype=np.int8))
+    return np.kron(u, np.ones((c_in // width, c_out // width), np.int8))
 
 
-def group_bits(channel_groups: Sequence[int] | np.ndarray) -> np.ndarray:
-    """The inverse of `channel_group_ids`: (C,) group ids -> (K,) int64 bits.
+def channel_group_ids(
+    bits: Sequence[int] | np.ndarray, channels: int | None = None, width: int | None = None
+) -> np.ndarray:
+    """Group of each channel, (channels,) int64, numbered 0..G-1 by first appearance.
 
-    Raises ValueError where no bits give these groups.
+    `bits` as in `u_matrix`. `channels`: of the tensor, 2**len(bits) by default. `width`: the gcd of
+    the convolution's input and output channels, which has the groups; `channels` by default.
+    """
+    channels = 1 << len(bits) if channels is None else channels
+    width = channels if width is None else width
+    # The rows of U are the groups' indicator vectors: equal rows, same group, and the first
+    # one of a row is the smallest member of its group.
+    first = u_matrix(bits, width).argmax(axis=1)
+    groups = np.unique(first, return_inverse=True)[1].astype(np.int64)
+    return np.repeat(groups, channels // width)
+
+
+def group_bits(channel_groups: Sequence[int] | np.ndarray, width: int | None = None) -> np.ndarray:
+    """The inverse of `channel_group_ids`: (C,) group ids -> int64 bits, one for each factor.
+
+    `width` as there, C by default. Raises ValueError where no bits give these groups.
     """
     groups = np.asarray(channel_groups, np.int64)
-    count = groups.size.bit_length() - 1
-    if groups.ndim == 1 and groups.size == 1 << count:
-        bits = np.array([groups[1 << (count - 1 - k)] == groups[0] for k in range(count)], np.int64)
-        if np.array_equal(channel_group_ids(bits), groups):
+    width = groups.size if width is None else width
+    if groups.ndim == 1 and width and groups.size and groups.size % width == 0:
+        bundles = groups[:: groups.size // width]
+        steps = width // np.cumprod([1, *prime_factors(width)])[1:]
+        bits = np.array([bundles[step] == bundles[0] for step in steps], np.int64)
+        if np.array_equal(channel_group_ids(bits, groups.size, width), groups):
             return bits
     raise ValueError(f"no dynamic grouping convolution has the channel groups {groups.tolist()}")
 
 
-def channel_group_ids(bits: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Group of each channel, (2**K,) int64, numbered 0..G-1 by first appearance."""
-    # The rows of U are the groups' indicator vectors: equal rows, same group, and the first
-    # one of a row is the smallest member of its group.
-    first = u_matrix(bits).argmax(axis=1)
-    return np.unique(first, return_inverse=True)[1].astype(np.int64)
+def _factors_of(width: int, bits: Sequence[int] | np.ndarray) -> tuple[int, ...]:
+    factors = prime_factors(width)
+    if len(factors) != len(bits):
+        raise ValueError(f"a width of {width} has the factors {list(factors)}, got {len(bits)} bits")
+    return factors
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -76,15 +122,19 @@ class ClipUnit(keras.constraints.Constraint):  # type: ignore[misc]
 class DGConv2D(keras.layers.Layer):  # type: ignore[misc]
     """Dynamic grouping convolution (arXiv 1908.05867): learns its own group structure.
 
-    Input (B, H, W, C) float, output (B, H', W', C) float, C = filters = 2**K.
+    Input (B, H, W, C_in) float, output (B, H', W', filters) float. The groups are those of
+    `width` = gcd(C_in, filters) bundles of channels, see `u_matrix`; with equal widths, as in the
+    paper, a bundle is one channel.
 
-    Weights: `kernel` (kh, kw, C_in, C_out), `gate` (K,) real scalars in [-1, 1], optionally
-    `bias` (C,). A scalar counts as 1 where it is > 0, else as 0; the gradient passes straight
-    through. The convolution uses `kernel * U`, see `u_matrix`. The kernel is stored dense.
+    Weights: `kernel` (kh, kw, C_in, filters), `gate` (K,) real scalars in [-1, 1], one for each of
+    the prime `factors` of `width`, optionally `bias` (filters,). A scalar counts as 1 where it is
+    > 0, else as 0; the gradient passes straight through. The convolution uses `kernel * U`, see
+    `u_matrix`. The kernel is stored dense.
 
-    `group_size` is the number of channels a group should reach in training; it is only read by
-    `acsgen.nn.losses.group_size_loss` and `freeze_groups`. `learn_groups=False` keeps the
-    groups as they are; `freeze_groups` switches to it.
+    `group_size` is the number of output channels that a group should reach in training: filters /
+    width times a divisor of width. It is only read by `acsgen.nn.losses.group_size_loss` and
+    `freeze_groups`. `learn_groups=False` keeps the groups as they are; `freeze_groups` switches to
+    it.
     """
 
     def __init__(
@@ -101,12 +151,12 @@ class DGConv2D(keras.layers.Layer):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if filters < 1 or filters & (filters - 1):
-            raise ValueError(f"DGConv2D: filters must be a power of two, got {filters}")
+        if filters < 1:
+            raise ValueError(f"DGConv2D: filters must be at least 1, got {filters}")
         if padding not in ("same", "valid"):
             raise ValueError(f"DGConv2D: padding must be 'same' or 'valid', got {padding!r}")
-        if group_size is not None and (not 1 <= group_size <= filters or group_size & (group_size - 1)):
-            raise ValueError(f"DGConv2D: group_size must be a power of two up to {filters}, got {group_size}")
+        if group_size is not None and group_size not in _divisors(filters):
+            raise ValueError(f"DGConv2D: group_size must be one of {_divisors(filters)}, got {group_size}")
         self.filters = int(filters)
         self.kernel_size = _pair(kernel_size)
         self.strides = _pair(strides)
@@ -119,22 +169,27 @@ class DGConv2D(keras.layers.Layer):  # type: ignore[misc]
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         channels = input_shape[-1]
-        if channels != self.filters:
+        if channels is None:
+            raise ValueError(f"DGConv2D {self.name!r}: the number of input channels must be known")
+        self.in_channels = int(channels)
+        self.width = gcd(self.in_channels, self.filters)
+        self.factors = prime_factors(self.width)
+        sizes = [self.filters // self.width * divisor for divisor in _divisors(self.width)]
+        if self.group_size is not None and self.group_size not in sizes:
             raise ValueError(
-                f"DGConv2D {self.name!r}: input has {channels} channels but filters={self.filters};"
-                " a dynamic grouping convolution needs them equal"
+                f"DGConv2D {self.name!r}: from {channels} to {self.filters} channels a group can have"
+                f" {sizes} output channels, got group_size {self.group_size}"
             )
-        bits = self.filters.bit_length() - 1
         self.kernel = self.add_weight(
             name="kernel",
-            shape=(*self.kernel_size, self.filters, self.filters),
+            shape=(*self.kernel_size, self.in_channels, self.filters),
             initializer=self.kernel_initializer,
         )
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros") if self.use_bias else None
         # Last, so that the order of the stored weights does not depend on `learn_groups`.
         self.gate = self.add_weight(
             name="gate",
-            shape=(bits,),
+            shape=(len(self.factors),),
             initializer=self.gate_initializer,
             constraint=ClipUnit(),
             trainable=self.learn_groups,
@@ -148,12 +203,13 @@ class DGConv2D(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, x: Any) -> Any:
         bits = self.soft_bits()
-        eye, ones = ops.eye(2, dtype="float32"), ops.ones((2, 2), dtype="float32")
         u = ops.ones((1, 1), dtype="float32")
-        for k in range(self.filters.bit_length() - 1):
+        for k, f in enumerate(self.factors):
+            eye, ones = ops.eye(f, dtype="float32"), ops.ones((f, f), dtype="float32")
             factor = bits[k] * ones + (1.0 - bits[k]) * eye
-            size = 2 << k
+            size = prod(self.factors[: k + 1])
             u = ops.reshape(u[:, None, :, None] * factor[None, :, None, :], (size, size))
+        u = ops.repeat(ops.repeat(u, self.in_channels // self.width, axis=0), self.filters // self.width, axis=1)
         kernel = ops.cast(self.kernel, self.compute_dtype) * ops.cast(u, self.compute_dtype)
         y = ops.conv(x, kernel, strides=self.strides, padding=self.padding, data_format="channels_last")
         if self.bias is not None:
@@ -170,34 +226,48 @@ class DGConv2D(keras.layers.Layer):  # type: ignore[misc]
         return (input_shape[0], *sizes, self.filters)
 
     def group_bits(self) -> np.ndarray:
-        """(K,) int64 binarised gate scalars, most significant channel bit first."""
+        """(K,) int64 binarised gate scalars, that of the most significant digit first."""
         return np.asarray(keras.ops.convert_to_numpy(self.gate) > 0, np.int64)
 
     def channel_groups(self) -> np.ndarray:
-        """(C,) int64: learned group of each channel, 0..G-1 numbered by first appearance."""
-        return channel_group_ids(self.group_bits())
+        """(filters,) int64: learned group of each output channel, 0..G-1 by first appearance."""
+        return channel_group_ids(self.group_bits(), self.filters, self.width)
+
+    def input_groups(self) -> np.ndarray:
+        """(C_in,) int64: learned group of each input channel, by the numbers of `channel_groups`."""
+        return channel_group_ids(self.group_bits(), self.in_channels, self.width)
 
     @property
     def groups(self) -> int:
         """Number of groups, all of equal size."""
-        return int(2 ** int((1 - self.group_bits()).sum()))
+        return prod(f for f, bit in zip(self.factors, self.group_bits(), strict=True) if not bit)
+
+    def connections(self) -> np.ndarray:
+        """(C_in, filters) int8: U, 1 where the convolution connects the channels."""
+        return u_matrix(self.group_bits(), self.in_channels, self.filters)
 
     def effective_kernel(self) -> np.ndarray:
-        """(kh, kw, C_in, C_out) float32 kernel with the connections outside the groups zero."""
-        kernel = keras.ops.convert_to_numpy(self.kernel)
-        return np.asarray(kernel * u_matrix(self.group_bits()), np.float32)
+        """(kh, kw, C_in, filters) float32 kernel with the connections outside the groups zero."""
+        return np.asarray(keras.ops.convert_to_numpy(self.kernel) * self.connections(), np.float32)
 
     def freeze_groups(self) -> None:
         """Ends the learning of the groups.
 
-        If `group_size` is set, the log2(group_size) largest scalars stay or become 1 and the
-        others 0, so that the groups have exactly that size. The scalars are then set to +-1.
+        If `group_size` is set, the groups get exactly that size: among the sets of factors with the
+        right product, those of the set with the largest sum of scalars stay or become 1, the others
+        0. The scalars are then set to +-1.
         """
+        if self.group_size is None:
+            self.set_group_bits(self.group_bits())
+            return
         gate = keras.ops.convert_to_numpy(self.gate)
-        bits = (gate > 0).astype(np.int64)
-        if self.group_size is not None:
-            bits = np.zeros(gate.shape, np.int64)
-            bits[np.argsort(-gate, kind="stable")[: self.group_size.bit_length() - 1]] = 1
+        wanted = list(prime_factors(self.group_size * self.width // self.filters))
+        bits = np.zeros(gate.shape, np.int64)
+        # A product fixes how often each prime occurs in it: take the largest scalars of each.
+        for k in np.argsort(-gate, kind="stable"):
+            if self.factors[k] in wanted:
+                wanted.remove(self.factors[k])
+                bits[k] = 1
         self.set_group_bits(bits)
 
     def set_group_bits(self, bits: Sequence[int] | np.ndarray) -> None:
@@ -272,9 +342,9 @@ class ChannelGate(keras.layers.Layer):  # type: ignore[misc]
 class ApplyMask(keras.layers.Layer):  # type: ignore[misc]
     """Multiplies each channel by its group's mask bit.
 
-    Inputs `[x (B, H, W, C), mask (B, G)]`, output (B, H, W, C): channel c is multiplied by
-    `mask[:, channel_group[c]]`. Any map from channels to groups will do; `channel_group` has
-    C entries in 0..G-1.
+    Inputs `[x (B, ..., C), mask (B, G)]`, output (B, ..., C): channel c is multiplied by
+    `mask[:, channel_group[c]]`. x may be an image, a signal (B, T, C) or a vector (B, C). Any map
+    from channels to groups will do; `channel_group` has C entries in 0..G-1.
     """
 
     def __init__(self, channel_group: Sequence[int], **kwargs: Any) -> None:
@@ -299,13 +369,18 @@ class ApplyMask(keras.layers.Layer):  # type: ignore[misc]
     def call(self, inputs: Sequence[Any]) -> Any:
         x, mask = inputs
         bits = ops.take(mask, np.asarray(self.channel_group, np.int32), axis=-1)
-        return x * ops.cast(bits[:, None, None, :], x.dtype)
+        inner = (1,) * (len(x.shape) - 2)
+        return x * ops.cast(ops.reshape(bits, (-1, *inner, len(self.channel_group))), x.dtype)
 
     def compute_output_shape(self, input_shape: Sequence[Sequence[int | None]]) -> tuple[int | None, ...]:
         return tuple(input_shape[0])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "channel_group": self.channel_group}
+
+
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:

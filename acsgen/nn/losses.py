@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import log2
 from typing import Any
 
 from keras import ops
@@ -32,13 +33,17 @@ def budget_loss(table: MacTable, masks: Mapping[str, Any], target: Any) -> Any:
 def group_size_loss(layers: Iterable[DGConv2D]) -> Any:
     """Scalar: how far the learned groups are from each layer's `group_size`.
 
-    The cost of a dynamic grouping convolution is the number of ones in U, 2**(K + sum of the
-    bits). Compared are logarithms, so that every bit counts the same in a small and in a large
-    layer and the loss, unlike the plain count, pulls back a layer that went below its target:
-    mean over the layers of (sum of the bits - log2(group_size))**2.
+    The cost of a dynamic grouping convolution is the number of ones in U, C_in * C_out divided by
+    the factors whose bit is 0. Compared are logarithms, so that a factor counts the same in a small
+    and in a large layer and the loss, unlike the plain count, pulls back a layer that went below its
+    target: mean over the layers of (sum over the factors f of bit * log2(f) - log2(product of them
+    that gives `group_size`))**2. All layers must be built.
     """
     terms = [
-        ops.square(ops.sum(layer.soft_bits()) - float(layer.group_size.bit_length() - 1))
+        ops.square(
+            ops.sum(layer.soft_bits() * [log2(factor) for factor in layer.factors])
+            - log2(layer.group_size * layer.width // layer.filters)
+        )
         for layer in layers
         if layer.group_size is not None
     ]

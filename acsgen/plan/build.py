@@ -13,6 +13,7 @@ from acsgen.graph import (
     Add,
     ApplyMask,
     AvgPool,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
@@ -21,7 +22,9 @@ from acsgen.graph import (
     Graph,
     MaxPool,
     Op,
+    Pad,
     Relu,
+    Reshape,
     Shuffle,
 )
 from acsgen.graph.ops import image_shape
@@ -246,8 +249,17 @@ def _shuffle(draft: _Draft, op: Shuffle) -> None:
     draft.write(op, "shuffle", draft.read(op.inputs[0], 1))
 
 
-def _flatten(draft: _Draft, op: Flatten) -> None:
-    """NHWC in memory order is flat already."""
+def _concatenate(draft: _Draft, op: Concatenate) -> None:
+    """Side by side as NHWC; what a gate closed arrives as zeros."""
+    draft.write(op, "concat", *(draft.read(name, 1) for name in op.inputs))
+
+
+def _pad(draft: _Draft, op: Pad) -> None:
+    draft.write(op, "pad", draft.read(op.inputs[0], 1))
+
+
+def _reshape(draft: _Draft, op: Flatten | Reshape) -> None:
+    """NHWC in memory order is in every other shape already."""
     source = draft.read(op.inputs[0], 1)
     draft.define(op.output, op.output, 1, shares=source)
 
@@ -275,7 +287,7 @@ def _alone(graph: Graph, tensor: str) -> bool:
     producer = graph.producer(tensor)
     if producer is None or len(graph.consumers(tensor)) > 1:
         return False
-    return not isinstance(producer, Flatten) or _alone(graph, producer.inputs[0])
+    return not isinstance(producer, Flatten | Reshape) or _alone(graph, producer.inputs[0])
 
 
 _PLANNERS: dict[type[Op], Callable[[_Draft, Any], None]] = {
@@ -287,7 +299,10 @@ _PLANNERS: dict[type[Op], Callable[[_Draft, Any], None]] = {
     Add: _add,
     Relu: _relu,
     Shuffle: _shuffle,
-    Flatten: _flatten,
+    Concatenate: _concatenate,
+    Pad: _pad,
+    Flatten: _reshape,
+    Reshape: _reshape,
     Gate: _gate,
     ApplyMask: _apply_mask,
 }

@@ -30,7 +30,7 @@ from acsgen.graph.ops import Padding
 from acsgen.quantize.check import check_int8, check_parts, infer_shapes
 
 FORMAT = "acsq"
-VERSION = 1
+VERSION = 2
 MAX_BYTES = 64 * 1024 * 1024
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 

@@ -21,6 +21,7 @@ from acsgen.graph import (
     Add,
     ApplyMask,
     AvgPool,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
@@ -29,8 +30,10 @@ from acsgen.graph import (
     Graph,
     MaxPool,
     Op,
+    Pad,
     Relu,
     Requantize,
+    Reshape,
     Shuffle,
     Tensor,
 )
@@ -38,8 +41,8 @@ from acsgen.graph.check import check_masks
 from acsgen.graph.ops import ACTIVATIONS, Shape
 from acsgen.quantize.permute import contiguous
 
-#: Operators whose output has the scale and zero point of their input.
-SAME_SCALE = (ApplyMask, AvgPool, Flatten, MaxPool, Relu, Shuffle)
+#: Operators whose output has the scale and zero point of what they read, see `same_scale`.
+SAME_SCALE = (ApplyMask, AvgPool, Concatenate, Flatten, MaxPool, Pad, Relu, Reshape, Shuffle)
 
 INT32_LIMIT = 2**31
 #: Sizes are uint16 in the runtime.
@@ -53,6 +56,13 @@ MAX_NAME = 200
 _SIZES = {"kernel": 1, "stride": 1, "dilation": 1, "groups": 1}
 #: Axes of the weights; the axis of the output channels.
 _WEIGHT_AXES: dict[type[Op], tuple[int, int]] = {Conv2D: (4, 0), DepthwiseConv2D: (3, 2), Dense: (2, 0)}
+
+
+def same_scale(op: Op) -> tuple[str, ...]:
+    """The inputs of `op` that have the scale and zero point of its output."""
+    if isinstance(op, Concatenate):
+        return op.inputs
+    return op.inputs[:1] if isinstance(op, SAME_SCALE) else ()
 
 
 def check_int8(graph: Graph) -> None:
@@ -117,8 +127,8 @@ def _check_name(text: str) -> None:
 def _check_tensor(tensor: Tensor, is_mask: bool) -> None:
     where = f"tensor '{tensor.name}'"
     shape = tensor.shape
-    if len(shape) not in (1, 3) or min(shape) < 1:
-        raise AcsgenError(f"{where}: shape {shape} is neither (H, W, C) nor (C,)")
+    if len(shape) not in (1, 2, 3) or min(shape) < 1:
+        raise AcsgenError(f"{where}: shape {shape} is none of (H, W, C), (T, C) and (C,)")
     if max(shape) > MAX_SIZE or prod(shape) > MAX_ELEMENTS:
         raise AcsgenError(f"{where}: shape {shape} is too large: sizes end at {MAX_SIZE}, tensors at {MAX_ELEMENTS}")
     if is_mask:
@@ -143,7 +153,9 @@ def _check_fields(op: Op) -> None:
         _check_size(op, "padding", tuple(vars(fields["padding"]).values()), 0)
     if fields["activation"] and fields["activation"] not in ACTIVATIONS:
         raise _wrong(op, f"activation '{fields['activation']}' is none of {', '.join(ACTIVATIONS)}")
-    if isinstance(op, Conv2D) and op.partition is not None:
+    if isinstance(op, Reshape):
+        _check_size(op, "shape", op.shape, 1)
+    if isinstance(op, Conv2D) and (op.partition, op.input_partition) != (None, None):
         raise _wrong(op, "its learned groups are not in order yet: quantise the graph first")
     if isinstance(op, ApplyMask) and not (op.partition and min(op.partition) >= 0 and contiguous(op.partition)):
         raise _wrong(op, "its groups are not equal ranges of channels in the order of the mask")
@@ -178,12 +190,13 @@ def _check_weights(op: Conv2D | DepthwiseConv2D | Dense) -> None:
 
 
 def _check_scales(op: Op, tensors: Mapping[str, Tensor]) -> None:
-    source, target = tensors[op.inputs[0]], tensors[op.output]
-    if isinstance(op, SAME_SCALE) and (source.scale, source.zero_point) != (target.scale, target.zero_point):
-        raise _wrong(op, "keeps scale and zero point, but its input and output have different ones")
+    target = tensors[op.output]
+    for name in same_scale(op):
+        if (tensors[name].scale, tensors[name].zero_point) != (target.scale, target.zero_point):
+            raise _wrong(op, "keeps scale and zero point, but its input and output have different ones")
     if isinstance(op, Add):
         try:
-            add_constants(source, tensors[op.inputs[1]], target)
+            add_constants(tensors[op.inputs[0]], tensors[op.inputs[1]], target)
         except AcsgenError as error:
             raise _wrong(op, str(error)) from error
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Float graph to float graph: batch normalisation folded, activations fused."""
+"""Float graph to float graph: padding and batch normalisation folded, activations fused."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from acsgen.graph import Add, ApplyMask, BatchNorm, Conv2D, Dense, DepthwiseConv2D, Graph, Op, Relu
+from acsgen.graph import Add, ApplyMask, BatchNorm, Conv2D, Dense, DepthwiseConv2D, Graph, Op, Pad, Relu, Reshape
 from acsgen.graph.ir import rebuild
-from acsgen.graph.ops import ACTIVATIONS
+from acsgen.graph.ops import ACTIVATIONS, Padding
 
 #: Merges an operator with the only reader of its output into the operators that replace both, or None.
 Merge = Callable[[Op, Op], tuple[Op, ...] | None]
 
 
 def fold(graph: Graph) -> Graph:
-    """Leaves no BatchNorm, and a Relu only where no operator before it can take it in."""
+    """Leaves no BatchNorm, and a Relu or a Pad only where no operator beside it can take it in."""
+    graph = _pad_in_convolutions(graph)
     graph = _merge_pairs(graph, _fold_batch_norm)
+    graph = _merge_pairs(graph, _input_scaling_of(graph))
     graph = _batch_norm_as_filter(graph)
     graph = _merge_pairs(graph, _relu_before_mask)
     return _merge_pairs(graph, _fuse_relu)
@@ -38,6 +40,27 @@ def _merge_pairs(graph: Graph, merge: Merge) -> Graph:
     return graph
 
 
+def _pad_in_convolutions(graph: Graph) -> Graph:
+    """A Pad whose readers all are convolutions becomes part of their own padding: zeros are zeros."""
+    ops: list[Op] = []
+    folded: dict[str, Pad] = {}
+    for op in graph.ops:
+        pad = folded.get(op.inputs[0])
+        if pad is not None and isinstance(op, Pad | Conv2D | DepthwiseConv2D):
+            op = replace(op, inputs=pad.inputs, padding=_sum(pad.padding, op.padding))
+        readers = graph.consumers(op.output)
+        convolved = all(isinstance(reader, Pad | Conv2D | DepthwiseConv2D) for reader in readers)
+        if isinstance(op, Pad) and convolved and op.output != graph.output:
+            folded[op.output] = op
+        else:
+            ops.append(op)
+    return rebuild(graph, ops)
+
+
+def _sum(a: Padding, b: Padding) -> Padding:
+    return Padding(a.top + b.top, a.bottom + b.bottom, a.left + b.left, a.right + b.right)
+
+
 def _fold_batch_norm(first: Op, second: Op) -> tuple[Op, ...] | None:
     """w' = w * scale, b' = b * scale + offset, per output channel."""
     if not isinstance(second, BatchNorm) or not isinstance(first, Conv2D | DepthwiseConv2D | Dense):
@@ -50,6 +73,38 @@ def _fold_batch_norm(first: Op, second: Op) -> tuple[Op, ...] | None:
     weights = old * scale.reshape(shape)
     bias = first.bias.astype(np.float32) * scale + second.offset
     return (replace(first, output=second.output, weights=weights, bias=bias),)
+
+
+def _input_scaling_of(graph: Graph) -> Merge:
+    """Merges a BatchNorm of the graph's input, as Rescaling and Normalization are, into the layer that reads it."""
+    shaped = (op.output for op in graph.ops if isinstance(op, Reshape) and op.inputs == (graph.input,))
+    ends = {graph.input, *shaped}
+
+    def merge(first: Op, second: Op) -> tuple[Op, ...] | None:
+        return _scale_inputs(first, second) if isinstance(first, BatchNorm) and first.inputs[0] in ends else None
+
+    return merge
+
+
+def _scale_inputs(first: BatchNorm, second: Op) -> tuple[Op, ...] | None:
+    """w' = w * scale per input channel, b' = b + sum of w * offset; zeros around are not those of the input."""
+    if not isinstance(second, Conv2D | DepthwiseConv2D | Dense):
+        return None
+    if not isinstance(second, Dense) and second.padding != Padding() and first.offset.any():
+        return None
+    scale, offset = first.scale, first.offset
+    axes: tuple[int, ...]
+    if isinstance(second, DepthwiseConv2D):
+        weights, axes = second.weights.astype(np.float32), (0, 1)
+    elif isinstance(second, Dense):
+        weights, axes = second.weights.astype(np.float32), (1,)
+        scale, offset = (np.tile(x, weights.shape[1] // len(x)) for x in (scale, offset))
+    else:
+        weights, axes = second.used_weights.astype(np.float32), (1, 2, 3)
+        group = np.arange(second.out_channels) * second.groups // second.out_channels
+        scale, offset = (x.reshape(second.groups, -1)[group][:, None, None, :] for x in (scale, offset))
+    bias = second.bias.astype(np.float32) + (weights * offset).sum(axis=axes)
+    return (replace(second, inputs=first.inputs, weights=weights * scale, bias=bias),)
 
 
 def _relu_before_mask(first: Op, second: Op) -> tuple[Op, ...] | None:
@@ -70,11 +125,11 @@ def _fuse_relu(first: Op, second: Op) -> tuple[Op, ...] | None:
 
 
 def _batch_norm_as_filter(graph: Graph) -> Graph:
-    """A BatchNorm that nothing before it can take in is a 1x1 depthwise convolution, or a diagonal."""
+    """A BatchNorm that nothing beside it can take in is a 1x1 depthwise convolution, or a diagonal."""
 
     def as_filter(op: BatchNorm) -> Op:
-        if len(graph.shape(op.output)) == 3:
-            return DepthwiseConv2D(op.name, op.inputs, op.output, op.scale[None, None, :], op.offset)
-        return Dense(op.name, op.inputs, op.output, np.diag(op.scale), op.offset)
+        if len(graph.shape(op.output)) == 1:
+            return Dense(op.name, op.inputs, op.output, np.diag(op.scale), op.offset)
+        return DepthwiseConv2D(op.name, op.inputs, op.output, op.scale[None, None, :], op.offset)
 
     return rebuild(graph, [as_filter(op) if isinstance(op, BatchNorm) else op for op in graph.ops])

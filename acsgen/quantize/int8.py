@@ -14,7 +14,7 @@ from acsgen.golden.arithmetic import INT8_MAX, INT8_MIN, activation_range, quant
 from acsgen.graph import Conv2D, Dense, DepthwiseConv2D, Gate, Graph, Op, Requantize, Tensor
 from acsgen.graph.ir import make_graph
 from acsgen.quantize.calibrate import Range
-from acsgen.quantize.check import SAME_SCALE, check_int8
+from acsgen.quantize.check import SAME_SCALE, check_int8, same_scale
 
 #: Of a gate's logit only the sign counts. Its scale is this much finer than its range asks for: large logits
 #: saturate, and those near zero, on which the decision hangs, are no longer rounded to it. `acsgen demo` prints
@@ -42,10 +42,7 @@ def quantize_graph(graph: Graph, ranges: Mapping[str, Range]) -> Graph:
 
 def _tensors(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Tensor]:
     masks = {gate.output for gate in graph.gates}
-    owner = {name: name for name in graph.tensors}
-    for op in graph.ops:  # in running order, so an owner has an owner already
-        if isinstance(op, SAME_SCALE):
-            owner[op.output] = owner[op.inputs[0]]
+    owner = _owners(graph)
     shared: dict[str, Range] = {}
     for name, first in owner.items():
         if name not in masks:
@@ -57,6 +54,16 @@ def _tensors(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Tensor]:
         name: tensor if name in masks else _with_scale(tensor, shared[owner[name]])
         for name, tensor in graph.tensors.items()
     }
+
+
+def _owners(graph: Graph) -> dict[str, str]:
+    """Tensor -> the first of those that share its scale: what a pool keeps, what a Concatenate joins."""
+    owner = {name: name for name in graph.tensors}
+    for op in graph.ops:
+        for name in same_scale(op):
+            one, other = owner[name], owner[op.output]
+            owner = {tensor: one if own == other else own for tensor, own in owner.items()}
+    return owner
 
 
 def _only_decided_on(graph: Graph, owner: Mapping[str, str]) -> set[str]:

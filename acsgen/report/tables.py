@@ -17,8 +17,8 @@ from acsgen.target.doctor import Check
 from acsgen.verify import Verification
 
 
-def _table(title: str, *columns: str, numbers: Iterable[str] = (), firm: Iterable[str] = ()) -> Table:
-    """numbers: columns set to the right. They and `firm` ones keep their width where others are wrapped."""
+def columns_table(title: str, *columns: str, numbers: Iterable[str] = (), firm: Iterable[str] = ()) -> Table:
+    """With a header. numbers: columns set to the right. They and `firm` ones keep their width, others are wrapped."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in columns:
         is_number = column in numbers
@@ -28,7 +28,8 @@ def _table(title: str, *columns: str, numbers: Iterable[str] = (), firm: Iterabl
     return table
 
 
-def _pairs(title: str, rows: Iterable[tuple[str, str]]) -> Table:
+def pairs_table(title: str, rows: Iterable[tuple[str, str]]) -> Table:
+    """Names and values, without a header."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
     table.add_column(overflow="fold")
     table.add_column(justify="right", overflow="fold")
@@ -50,7 +51,7 @@ def graph_table(graph: Graph) -> Table:
     """Operators, shapes and MACs of an int8 graph."""
     numbers = ("MACs", "scale", "zero point")
     columns = ("operator", "kind", "output", "scale", "zero point", "MACs")
-    table = _table(f"{graph.name}: int8 graph", *columns, numbers=numbers, firm=("output",))
+    table = columns_table(f"{graph.name}: int8 graph", *columns, numbers=numbers, firm=("output",))
     for op in graph.ops:
         tensor = graph.tensors[op.output]
         table.add_row(
@@ -69,7 +70,7 @@ def graph_table(graph: Graph) -> Table:
 def plan_table(plan: Plan) -> Table:
     """The steps of a plan: kernel, layout, where the output lies, and the gate whose open groups alone count."""
     columns = ("step", "kernel", "output", "groups", "MACs", "at", "bytes", "gate")
-    table = _table(
+    table = columns_table(
         f"{plan.graph.name}: {count(plan.arena_bytes)} bytes of arena (lower bound {count(plan.lower_bound_bytes)})",
         *columns,
         numbers=("groups", "MACs", "at", "bytes"),
@@ -93,7 +94,7 @@ def plan_table(plan: Plan) -> Table:
 
 def boards_table(boards: Iterable[Board]) -> Table:
     columns = ("name", "chip", "flash", "RAM", "kernel sets", "emulator")
-    table = _table("Boards", *columns, numbers=("flash", "RAM"), firm=("name", "emulator"))
+    table = columns_table("Boards", *columns, numbers=("flash", "RAM"), firm=("name", "emulator"))
     for board in boards:
         table.add_row(
             board.name,
@@ -107,7 +108,7 @@ def boards_table(boards: Iterable[Board]) -> Table:
 
 
 def doctor_table(checks: Iterable[Check]) -> Table:
-    table = _table("What acsgen needs", "", "what", "needed", "found", firm=("", "what", "needed"))
+    table = columns_table("What acsgen needs", "", "what", "needed", "found", firm=("", "what", "needed"))
     for check in checks:
         table.add_row("ok" if check.ok else "MISSING", check.name, check.needed, check.found)
     return table
@@ -141,13 +142,13 @@ def verification_table(result: Verification, title: str) -> Table:
         ("efficiency (instruction ratio / MAC ratio)", f"{result.efficiency:.3f}"),
         ("distinct mask patterns", str(result.distinct_masks)),
     ]
-    return _pairs(title, rows)
+    return pairs_table(title, rows)
 
 
 def demo_table(result: DemoResult) -> Table:
     """The demo's figures, the dense and the ungated network beside the gated one."""
     s = result.summary
-    table = _table(
+    table = columns_table(
         f"Fashion-MNIST on {s['board']}: {s['images']} images in the emulator, {s['accuracy_images']} for accuracy",
         "", "gated", "gates open", "ungated twin",
         numbers=("gated", "gates open", "ungated twin"),
@@ -183,7 +184,7 @@ def demo_table(result: DemoResult) -> Table:
 
 def figures_table(title: str, figures: Mapping[str, Any]) -> Table:
     """Any named figures, as they stand in a JSON summary."""
-    return _pairs(title, ((name, _figure(value)) for name, value in figures.items()))
+    return pairs_table(title, ((name, _figure(value)) for name, value in figures.items()))
 
 
 def _figure(value: Any) -> str:

@@ -160,6 +160,30 @@ void acs_clamp_s8(uint32_t count, int8_t low, int8_t high, const int8_t *input, 
 /** NHWC channel permutation: output channel c is input channel order[c]. */
 void acs_shuffle_s8(acs_shape_t shape, const uint16_t *order, const int8_t *input, int8_t *output);
 
+/** One of the tensors that are joined: NHWC, of as many pixels as the others. */
+typedef struct {
+    const int8_t *data;
+    uint16_t channels;
+} acs_part_t;
+
+/**
+ * Joins channels: every pixel of the output is that of the parts, one behind the other. NHWC.
+ *
+ * @param shape   of the output; its channels are those of all parts
+ * @param count   number of parts
+ * @param output  overlaps no part
+ */
+void acs_concat_s8(acs_shape_t shape, uint16_t count, const acs_part_t *parts, int8_t *output);
+
+/**
+ * Puts an image into a larger one that is zero_point around it. NHWC.
+ *
+ * @param corner  rows above and columns to the left of the image
+ * @param output  does not overlap the input
+ */
+void acs_pad_s8(acs_shape_t input_shape, acs_shape_t output_shape, acs_pair_t corner, int8_t zero_point,
+                const int8_t *input, int8_t *output);
+
 /**
  * Decides: group g is open where logits[g] > zero_point, strictly.
  *

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* acs_layout.c: from group-major to NHWC and back. */
+/* acs_layout.c: bytes move: from group-major to NHWC and back, side by side, into a larger image. */
 #include "acs_layers.h"
 
 #include <string.h>
@@ -63,6 +63,26 @@ void acs_group_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, 
     for (uint16_t i = 0; i < count; i++) {
         const uint16_t g = acs_list_at(active, groups, i);
         copy_channels(pixels, each, input + g * each, shape.channels, output + g * pixels * each, each);
+    }
+}
+
+void acs_concat_s8(acs_shape_t shape, uint16_t count, const acs_part_t *parts, int8_t *output)
+{
+    const uint32_t pixels = (uint32_t)shape.height * shape.width;
+    for (uint16_t i = 0; i < count; output += parts[i].channels, i++) {
+        copy_channels(pixels, parts[i].channels, parts[i].data, parts[i].channels, output, shape.channels);
+    }
+}
+
+void acs_pad_s8(acs_shape_t input_shape, acs_shape_t output_shape, acs_pair_t corner, int8_t zero_point,
+                const int8_t *input, int8_t *output)
+{
+    const uint32_t row = (uint32_t)input_shape.width * input_shape.channels;
+    const uint32_t stride = (uint32_t)output_shape.width * output_shape.channels;
+    memset(output, zero_point, output_shape.height * stride);
+    output += corner.height * stride + (uint32_t)corner.width * output_shape.channels;
+    for (uint32_t y = 0; y < input_shape.height; y++, input += row, output += stride) {
+        memcpy(output, input, row);
     }
 }
 

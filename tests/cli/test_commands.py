@@ -109,7 +109,7 @@ def test_generate(run: Run, model: Path, tmp_path: Path) -> None:
     table = run("generate", model, "--board", "stm32f405", "-o", tmp_path / "b").out
     assert f"{figures['arena_bytes']:,} bytes of arena" in table
     for op in load_acsq(model).ops:
-        if "flatten" not in op.name:
+        if not op.name.startswith(("flatten", "reshape")):  # the same bytes, no step
             assert op.name in table
 
 

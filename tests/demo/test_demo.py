@@ -7,6 +7,10 @@ import json
 from pathlib import Path
 
 from acsgen.demo import run_demo
+from acsgen.quantize.acsq import load_acsq
+from acsgen.report.inspect import inspect
+from acsgen.resources import resource_dir
+from acsgen.samples import read_samples
 
 IMAGES = 500
 KEYS = {
@@ -45,3 +49,12 @@ def test_demo(tmp_path: Path) -> None:
     assert summary["distinct_masks"] > 100
     assert summary["min_macs"] < summary["mean_macs_gated"] < summary["max_macs"]
     assert summary["accuracy_shuffled_masks"] < summary["int8_accuracy"] - 0.01
+
+    # What is inspected before anything is built is what the firmware then executes.
+    images = read_samples(resource_dir("demo") / "test.npz").first(IMAGES)
+    inspected = inspect(load_acsq(tmp_path / "firmware.acsq"), images.x)
+    assert inspected.macs == summary["macs_dense"] == summary["macs_ungated"] + inspected.overhead
+    assert inspected.executed is not None
+    executed = inspected.executed
+    assert (executed.least, executed.most) == (summary["min_macs"], summary["max_macs"])
+    assert executed.mean == summary["mean_macs_gated"]

@@ -18,7 +18,7 @@ Int8 = NDArray[np.int8]
 #: As in host/run_kernel.c, in this order.
 FUNCTIONS = (
     "add", "rescale", "clamp", "copy", "shuffle", "ungroup", "group", "pack",
-    "list", "gate", "apply_mask", "conv", "conv_join", "depthwise", "pool",
+    "list", "gate", "apply_mask", "conv", "conv_join", "depthwise", "pool", "concat", "pad",
 )  # fmt: skip
 
 #: What lies in an output before a call.

@@ -91,9 +91,9 @@ def test_random_graphs_are_various() -> None:
             seen["in place"] += planned.buffers[step.output].shares is not None
             if step.active and planned.buffers[step.output].groups > graph.shape(step.active)[0]:
                 seen["list of coarser groups"] += 1
-    assert {scene.__name__ for scene in (*SCENES, *HEADS)} <= scenes
+    assert {scene.__name__ for scene in (*SCENES, *HEADS)} | {"signal", "scaled_input"} <= scenes
     wanted = ["mask: closed", "mask: open", "mask: mixed", "zeroed", "in place", "list of coarser groups"]
-    wanted += ["add", "apply_mask", "clamp", "group", "shuffle", "ungroup", "conv_join, join"]
+    wanted += ["concat", "pad", "add", "apply_mask", "clamp", "group", "shuffle", "ungroup", "conv_join, join"]
     wanted += [f"{kernel}, list" for kernel in ("avg_pool", "conv", "conv_join", "depthwise", "max_pool", "ungroup")]
     assert {name: seen[name] for name in wanted if seen[name] < 5} == {}
 
@@ -145,6 +145,36 @@ def dead_layer(b: Builder) -> str:
     return b.conv(b.relu(dead), 4)
 
 
+def gated_signal(b: Builder) -> str:
+    """From a signal to a signal, with masks on a pool, on a concatenation and on a sum."""
+    x = b.reshape("x", (1, *b.shape("x")))
+    mask = b.gate(x, 4)
+    one = b.conv(x, 8, (1, 5), (1, 2), padding=Padding(left=4), activation="relu")
+    other = b.mask(b.pool(b.conv(x, 8, (1, 3)), kernel=(1, 2), stride=(1, 2)), mask, mixed(b.rng, 8, 4))
+    joined = b.mask(b.concat(one, other, one), mask, mixed(b.rng, 24, 4))
+    total = b.mask(b.add(joined, b.dgconv(joined, mixed(b.rng, 24, 4), (1, 3))), mask, mixed(b.rng, 24, 4))
+    return b.reshape(total, b.shape(total)[1:])
+
+
+def elementwise_on_a_signal(b: Builder) -> str:
+    """Nothing that needs an image."""
+    return b.flatten(b.concat(b.add("x", b.relu("x")), "x"))
+
+
+def zeros_beyond_the_kernel(b: Builder) -> str:
+    """Whole windows of zeros, in every kind of convolution."""
+    wide = b.pad("x", Padding(4, 5, 3, 4))
+    one, other = b.conv(wide, 8, (3, 3), same=False), b.depthwise(wide, same=False)
+    single = b.conv(b.pad("x", Padding(3, 4, 2, 3)), 8, (1, 1), groups=4)
+    return b.concat(one, b.conv(other, 8, (1, 1)), b.mask(single, b.gate("x", 2)))
+
+
+def joined_groups(b: Builder) -> str:
+    """Parts in three layouts, one of them nothing but what a gate may close."""
+    parts = b.conv("x", 8, groups=4), b.mask(b.conv("x", 8), b.gate("x", 2)), b.mask(b.conv("x", 4), b.gate("x", 1))
+    return b.conv(b.concat(*parts, "x"), 8, groups=8)
+
+
 #: Small networks, each of which once was, or nearly was, a special case. (shape of the input, how to build it)
 SPECIAL: dict[str, tuple[tuple[int, ...], Callable[[Builder], str]]] = {
     "a single convolution": ((6, 6, 4), lambda b: b.conv("x", 4)),
@@ -167,6 +197,17 @@ SPECIAL: dict[str, tuple[tuple[int, ...], Callable[[Builder], str]]] = {
     "zeros to the right of a single tap": (
         (5, 5, 4),
         lambda b: b.conv("x", 4, (1, 1), (2, 2), padding=Padding(bottom=2, right=1)),
+    ),
+    "a signal": ((40, 3), gated_signal),
+    "elementwise on a signal": ((9, 4), elementwise_on_a_signal),
+    "a padded input as output": ((3, 4, 2), lambda b: b.pad("x", Padding(0, 1, 2, 0))),
+    "a padding before a pool": ((4, 4, 8), lambda b: b.pool(b.pad(b.mask("x", b.gate("x", 4)), Padding(1, 1, 1, 1)))),
+    "zeros beyond the kernel": ((5, 5, 4), zeros_beyond_the_kernel),
+    "a tensor joined with itself": ((4, 4, 3), lambda b: b.concat("x", "x", "x")),
+    "joined groups": ((5, 5, 4), joined_groups),
+    "a reshape that mixes channels": (
+        (4, 4, 4),
+        lambda b: b.dgconv(b.reshape(b.dgconv("x", mixed(b.rng, 4, 2)), (2, 4, 8)), mixed(b.rng, 8, 2)),
     ),
     "a gate that never opens": ((5, 5, 4), constant_gate(-1)),
     "a gate that never closes": ((5, 5, 4), constant_gate(1)),

@@ -15,8 +15,9 @@ from acsgen.golden.arithmetic import (
     quantize_multipliers,
     scale_of,
 )
-from acsgen.golden.operators import AddConstants, add, add_constants
-from acsgen.graph import Add
+from acsgen.golden.operators import AddConstants, add, add_constants, compute
+from acsgen.graph import Add, Pad
+from acsgen.graph.ops import image_shape
 from acsgen.target.link import RunMode
 from tests.firmware.calls import (
     POISON,
@@ -134,6 +135,31 @@ def test_shuffle(kernels: Path, shape: tuple[int, int, int]) -> None:
     image, order = rng.integers(-128, 128, shape).astype(np.int8), rng.permutation(shape[2]).astype(np.uint16)
     result = take_array(call(kernels, request("shuffle", shape, order, image)), shape)
     np.testing.assert_array_equal(result, image[..., order])
+
+
+def test_concat(kernels: Path) -> None:
+    """Parts of every width, some the same, like the golden operator."""
+    for seed in range(60):
+        case = cases.concatenate(np.random.default_rng(seed))
+        parts = [value[0] for value in case.values]
+        expected = compute(case.op, case.values, case.sources, case.target)[0]
+        arguments = [argument for part in parts for argument in (part.shape[-1], part)]
+        reader = call(kernels, request("concat", image_shape(expected.shape), len(parts), *arguments))
+        np.testing.assert_array_equal(take_array(reader, expected.shape), expected, err_msg=f"seed {seed}")
+        reader.expect_end()
+
+
+def test_pad(kernels: Path) -> None:
+    """Zeros on any side, like the golden operator."""
+    for seed in range(60):
+        case = cases.pad(np.random.default_rng(seed))
+        assert isinstance(case.op, Pad)
+        expected = compute(case.op, case.values, case.sources, case.target)[0]
+        image, zero_point = case.values[0][0], case.target.zero_point
+        corner = (case.op.padding.top, case.op.padding.left)
+        reader = call(kernels, request("pad", image.shape, expected.shape, corner, zero_point, image))
+        np.testing.assert_array_equal(take_array(reader, expected.shape), expected, err_msg=f"seed {seed}")
+        reader.expect_end()
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ import pytest
 
 from acsgen.errors import AcsgenError
 from acsgen.frontend import keras_file
-from acsgen.frontend.keras import READERS, load_keras
+from acsgen.frontend.keras import load_keras
 from acsgen.frontend.keras_file import check_keras_file
+from acsgen.frontend.keras_layers import READERS
 from acsgen.resources import resource_dir
 from tests.frontend.keras_archive import INPUT, layer_config, sequential_config, write_archive, write_config
 
@@ -124,6 +125,7 @@ def test_a_file_that_claims_to_be_huge(tmp_path: Path, monkeypatch: pytest.Monke
     [
         (layer_config("Dense", units=10**9), "layer 'dense' .*: its units 1000000000 is more than any microcontroller"),
         (layer_config("Conv2D", filters=2, kernel_size=[70000, 1]), "its kernel_size .* is more than"),
+        (layer_config("ZeroPadding2D", padding=[[0, 0], [0, 10**9]]), "its padding .* is more than"),
     ],
 )
 def test_layers_that_claim_to_be_huge(layer: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -174,8 +176,8 @@ def test_code_beside_the_layers(tmp_path: Path) -> None:
 
 def test_place_in_the_graph(tmp_path: Path) -> None:
     tensors = [{"class_name": "__keras_tensor__", "config": {"keras_history": [name, 0, 0]}} for name in ("a", "b")]
-    layer = {**layer_config("Concatenate"), "inbound_nodes": [{"args": [tensors], "kwargs": {}}]}
-    with pytest.raises(AcsgenError, match=r"layer 'concatenate' \(Concatenate, reads 'a' and 'b'\): this layer"):
+    layer = {**layer_config("Multiply"), "inbound_nodes": [{"args": [tensors], "kwargs": {}}]}
+    with pytest.raises(AcsgenError, match=r"layer 'multiply' \(Multiply, reads 'a' and 'b'\): this layer"):
         check_keras_file(write_config(tmp_path / "net.keras", sequential_config(layer)), READERS)
 
 

@@ -20,11 +20,13 @@ from acsgen.graph.ir import Tensor
 from acsgen.graph.ops import (
     Add,
     AvgPool,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
     MaxPool,
     Op,
+    Pad,
     Padding,
     Pair,
     Relu,
@@ -113,6 +115,25 @@ def add_all_pairs(rng: Rng) -> Case:
         target=replace(case.target, shape=shape),
         values=(a.reshape(1, *shape), b.reshape(1, *shape)),
     )
+
+
+def concatenate(rng: Rng) -> Case:
+    """Images or vectors, up to five, perhaps of one."""
+    size = _size(rng) if rng.random() < 0.7 else ()
+    shapes = [(*size, int(rng.integers(1, 20))) for _ in range(rng.integers(1, 6))]
+    y = _tensor(rng, "y", (*size, sum(shape[-1] for shape in shapes)), _log_uniform(rng, 1e-3, 1.0))
+    sources = tuple(replace(y, name=f"x{i}", shape=shape) for i, shape in enumerate(shapes))
+    batch = int(rng.integers(1, 4))
+    values = tuple(_values(rng, (batch, *shape)) for shape in shapes)
+    return Case(Concatenate("c", tuple(x.name for x in sources), "y"), sources, y, values)
+
+
+def pad(rng: Rng) -> Case:
+    shape = (*_size(rng), int(rng.integers(1, 20)))
+    op = Pad("p", ("x",), "y", Padding(*rng.integers(0, 4, 4).tolist()))
+    x = _tensor(rng, "x", shape, _log_uniform(rng, 1e-3, 1.0))
+    target = replace(x, name="y", shape=op.output_shape(shape))
+    return Case(op, (x,), target, (_values(rng, (int(rng.integers(1, 4)), *shape)),))
 
 
 def relu6_at_ties(rng: Rng) -> Case:

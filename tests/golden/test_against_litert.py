@@ -23,6 +23,7 @@ DRAWS: dict[str, tuple[Callable[[np.random.Generator], cases.Case], int]] = {
     "add": (cases.add, 1000),
     "add, all pairs": (cases.add_all_pairs, 50),
     "avg_pool": (cases.avg_pool, 1000),
+    "concatenate": (cases.concatenate, 500),
     "conv2d": (cases.conv2d, 1500),
     "conv2d in 2 groups": (partial(cases.conv2d, groups=2), 500),
     "conv2d in 4 groups": (partial(cases.conv2d, groups=4), 500),
@@ -30,6 +31,7 @@ DRAWS: dict[str, tuple[Callable[[np.random.Generator], cases.Case], int]] = {
     "dense, large multipliers, one scale": (partial(cases.dense, regime="large", per_tensor=True), 500),
     "depthwise_conv2d": (cases.depthwise_conv2d, 1500),
     "max_pool": (cases.max_pool, 800),
+    "pad": (cases.pad, 500),
     "relu": (cases.relu, 500),
     "relu6 at ties": (cases.relu6_at_ties, 500),
 }

@@ -15,15 +15,18 @@ from acsgen.graph.ir import Tensor
 from acsgen.graph.ops import (
     ApplyMask,
     BatchNorm,
+    Concatenate,
     Conv2D,
     Dense,
     Flatten,
     Gate,
     MaxPool,
     Op,
+    Pad,
     Padding,
     Relu,
     Requantize,
+    Reshape,
     Shuffle,
 )
 from tests.golden import cases
@@ -67,11 +70,13 @@ def test_a_mask_on_a_vector() -> None:
     np.testing.assert_array_equal(y, [[-3, -3, 7]])
 
 
-def test_shuffle_and_flatten() -> None:
+def test_shuffle_flatten_and_reshape() -> None:
     y = compute(Shuffle("s", ("x",), "y", (2, 0, 3, 1)), (IMAGE,), (X,), replace(X, name="y"))
     np.testing.assert_array_equal(y[0, 0, 0], IMAGE[0, 0, 0, [2, 0, 3, 1]])
     flat = compute(Flatten("f", ("x",), "y"), (IMAGE,), (X,), replace(X, name="y", shape=(24,)))
     np.testing.assert_array_equal(flat, IMAGE.reshape(1, 24))
+    signal = compute(Reshape("r", ("x",), "y", (6, 4)), (IMAGE,), (X,), replace(X, name="y", shape=(6, 4)))
+    np.testing.assert_array_equal(signal, IMAGE.reshape(1, 6, 4))
 
 
 def test_a_learned_grouping_ignores_weights_between_groups() -> None:
@@ -115,6 +120,8 @@ def test_no_sample_is_no_error() -> None:
         cases.avg_pool,
         cases.max_pool,
         cases.add,
+        cases.concatenate,
+        cases.pad,
     ):
         case = draw(np.random.default_rng(0))
         empty = tuple(value[:0] for value in case.values)
@@ -128,9 +135,24 @@ def test_refusals() -> None:
     dense = Dense("d", ("x",), "y", np.ones((1, 24), np.int8), np.zeros(1, np.int32))
     with pytest.raises(AcsgenError, match="Dense 'd' has no requantisation"):
         compute(dense, (IMAGE,), (X,), y)
-    for op in (Relu("o", ("x",), "y"), MaxPool("o", ("x",), "y", (1, 1), (1, 1))):
+    keeping: tuple[Op, ...] = (
+        Relu("o", ("x",), "y"),
+        MaxPool("o", ("x",), "y", (1, 1), (1, 1)),
+        Concatenate("o", ("x",), "y"),
+        Pad("o", ("x",), "y"),
+        Reshape("o", ("x",), "y", (6, 4)),
+    )
+    for op in keeping:
         with pytest.raises(AcsgenError, match="'o' keeps scale and zero point"):
             compute(op, (IMAGE,), (X,), replace(y, zero_point=3))
+    with pytest.raises(AcsgenError, match="'o' keeps scale and zero point"):
+        compute(Concatenate("o", ("x", "x"), "y"), (IMAGE, IMAGE), (X, replace(X, scale=0.25)), y)
+    with pytest.raises(AcsgenError, match=r"joins channels of tensors of one size, got \(2, 3, 4\) and \(3, 2, 4\)"):
+        Concatenate("c", ("x", "x"), "y").output_shape((2, 3, 4), (3, 2, 4))
+    with pytest.raises(AcsgenError, match=r"Pad 'p': needs an input \(H, W, C\), got \(4,\)"):
+        Pad("p", ("x",), "y").output_shape((4,))
+    with pytest.raises(AcsgenError, match=r"Reshape 'r': 24 values do not fill the shape \(5, 5\)"):
+        Reshape("r", ("x",), "y", (5, 5)).output_shape((2, 3, 4))
     with pytest.raises(AcsgenError, match="padding"):
         MaxPool("p", ("x",), "y", (2, 2), (1, 1), Padding(top=2)).output_shape((4, 4, 1))
     with pytest.raises(AcsgenError, match="too small for a sum"):

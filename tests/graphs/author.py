@@ -26,7 +26,8 @@ class Author(Builder):
     def __init__(self, rng: Rng) -> None:
         size = int(rng.integers(6, 13))
         other = size if rng.random() < 0.6 else int(rng.integers(6, 21))
-        super().__init__(rng, (size, other, int(rng.choice([1, 3, 4, 8]))), f"random{rng.integers(1000)}")
+        shape = (size, other) if rng.random() < 0.8 else (size * other,)
+        super().__init__(rng, (*shape, int(rng.choice([1, 3, 4, 8]))), f"random{rng.integers(1000)}")
         self.scenes: set[str] = set()
 
     def play(self, scene: Callable[[Author, str], str], tensor: str) -> str:
@@ -41,18 +42,39 @@ class Author(Builder):
 
     def stem(self) -> str:
         """Most networks begin with a convolution; some with what needs the input's channels in order."""
-        channels = self.channels("x")
+        source, channels = "x", self.channels("x")
+        if len(self.shape("x")) == 2:
+            self.scenes.add("signal")
+            source = self.reshape("x", (1, *self.shape("x")))
+        if self.chance(0.15):
+            self.scenes.add("scaled_input")
+            source = self.batch_norm(source)
         if channels > 1 and self.chance(0.3):
             self.scenes.add("grouped_at_the_input")
             groups = self.one_of(*divisors(channels)[1:])
             if self.chance():
-                return self.widen(self.conv("x", channels * self.one_of(1, 2), groups=groups))
-            return self.widen(self.finish(self.dgconv("x", mixed(self.rng, channels, groups))))
+                kernel = self.flat(source, (3, 3))
+                return self.widen(self.conv(source, channels * self.one_of(1, 2), kernel, groups=groups))
+            return self.widen(self.finish(self.dgconv(source, mixed(self.rng, channels, groups))))
         if channels > 1 and self.chance(0.2):
             self.scenes.add("mask_at_the_input")
             groups = self.groups(channels)
-            return self.widen(self.mask("x", self.gate("x", groups), mixed(self.rng, channels, groups)))
-        return self.widen("x")
+            return self.widen(self.mask(source, self.gate(source, groups), mixed(self.rng, channels, groups)))
+        return self.widen(source)
+
+    def curtain(self, tensor: str) -> str:
+        """What is a signal at the end leaves as one."""
+        shape = self.shape(tensor)
+        return self.reshape(tensor, shape[1:]) if len(shape) == 3 and shape[0] == 1 and self.chance(0.8) else tensor
+
+    def flat(self, tensor: str, pair: Pair) -> Pair:
+        """A kernel or a stride for `tensor`, which may be a signal."""
+        return (1, pair[1]) if self.shape(tensor)[0] == 1 else pair
+
+    def side(self, tensor: str) -> int:
+        """The shorter side of an image, the length of a signal."""
+        height, width, _ = self.shape(tensor)
+        return width if height == 1 else min(height, width)
 
     def widen(self, tensor: str) -> str:
         """To a number of channels that has groups."""
@@ -60,11 +82,10 @@ class Author(Builder):
 
     def any_conv(self, tensor: str, channels: int, shrink: bool = True) -> str:
         """A plain convolution; without `shrink` the image keeps its size."""
-        height, width, _ = self.shape(tensor)
-        kernel = self.one_of((1, 1), (3, 3), (3, 3), (1, 3), (5, 5) if channels <= 12 else (3, 1))
+        kernel = self.flat(tensor, self.one_of((1, 1), (3, 3), (3, 3), (1, 3), (5, 5) if channels <= 12 else (3, 1)))
         dilation = self.one_of((2, 2), (1, 2)) if self.chance(0.15) else (1, 1)
-        big = min(height, width) >= 6
-        stride = self.one_of((2, 2), (1, 2)) if shrink and big and self.chance(0.3) else (1, 1)
+        big = self.side(tensor) >= 6
+        stride = self.flat(tensor, self.one_of((2, 2), (1, 2))) if shrink and big and self.chance(0.3) else (1, 1)
         same = not (shrink and big and dilation == (1, 1) and self.chance(0.25))
         padding = self.any_padding(kernel) if shrink and big and self.chance(0.2) else None
         activation = self.one_of("none", "none", "relu", "relu6")
@@ -85,7 +106,7 @@ class Author(Builder):
 
     def groups(self, channels: int) -> int:
         """Of a mask: few, several, one per channel, rarely a single one."""
-        choices = divisors(channels)
+        choices = [d for d in divisors(channels) if d <= 128]
         return 1 if self.chance(0.1) else int(self.one_of(*choices[1:]))
 
     def new_mask(self, tensor: str, look_at: str) -> tuple[str, Partition]:
@@ -139,12 +160,12 @@ class Author(Builder):
         return self.any_pool(tensor) if kind == "pool" else self.relu(tensor, self.one_of("relu", "relu6"))
 
     def any_depthwise(self, tensor: str) -> str:
-        big = min(self.shape(tensor)[:2]) >= 6
-        kernel = self.one_of((3, 3), (3, 3), (1, 3), (5, 5))
+        big = self.side(tensor) >= 6
+        kernel = self.flat(tensor, self.one_of((3, 3), (3, 3), (1, 3), (5, 5)))
         return self.depthwise(
             tensor,
             kernel,
-            (2, 2) if big and self.chance(0.3) else (1, 1),
+            self.flat(tensor, (2, 2)) if big and self.chance(0.3) else (1, 1),
             dilation=(2, 2) if self.chance(0.15) else (1, 1),
             padding=self.any_padding(kernel) if big and self.chance(0.2) else None,
             activation=self.one_of("none", "relu", "relu6"),
@@ -152,11 +173,15 @@ class Author(Builder):
 
     def any_pool(self, tensor: str) -> str:
         kind = self.one_of(MaxPool, AvgPool)
-        if min(self.shape(tensor)[:2]) < 4 or self.chance(0.4):
-            return self.pool(tensor, kind, (3, 3), (1, 1), same=True)
-        kernel = self.one_of((2, 2), (3, 3), (2, 3))
+        if self.side(tensor) < 4 or self.chance(0.4):
+            return self.pool(tensor, kind, self.flat(tensor, (3, 3)), (1, 1), same=True)
+        kernel = self.flat(tensor, self.one_of((2, 2), (3, 3), (2, 3)))
         padding = self.any_padding((kernel[0] - 1, kernel[1] - 1)) if self.chance(0.2) else None
-        return self.pool(tensor, kind, kernel, (2, 2), same=self.chance(), padding=padding)
+        return self.pool(tensor, kind, kernel, self.flat(tensor, (2, 2)), same=self.chance(), padding=padding)
+
+    def any_pad(self, tensor: str) -> str:
+        """Zeros on some sides."""
+        return self.pad(tensor, Padding(*self.rng.integers(0, 3, 4).tolist()))
 
 
 def divisors(number: int) -> list[int]:

@@ -21,6 +21,7 @@ from acsgen.graph.ops import (
     ApplyMask,
     AvgPool,
     BatchNorm,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
@@ -28,9 +29,11 @@ from acsgen.graph.ops import (
     Gate,
     MaxPool,
     Op,
+    Pad,
     Padding,
     Pair,
     Relu,
+    Reshape,
     Shape,
     Shuffle,
 )
@@ -149,6 +152,15 @@ class Builder:
 
     def add(self, a: str, b: str, activation: str = "none") -> str:
         return self.put(Add, a, b, activation=activation)
+
+    def concat(self, *parts: str) -> str:
+        return self.put(Concatenate, *parts)
+
+    def pad(self, source: str, padding: Padding) -> str:
+        return self.put(Pad, source, padding=padding)
+
+    def reshape(self, source: str, shape: Shape) -> str:
+        return self.put(Reshape, source, shape=shape)
 
     def pool(
         self,

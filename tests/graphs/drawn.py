@@ -30,4 +30,5 @@ def random_graph(seed: int) -> RandomGraph:
     for scene in rng.choice(len(SCENES), int(rng.integers(2, 5)), replace=False):
         tensor = author.play(SCENES[scene], tensor)
     tensor = author.play(HEADS[rng.integers(len(HEADS))], tensor)
+    tensor = author.curtain(tensor)
     return RandomGraph(author.graph(tensor), author.samples, frozenset(author.scenes))

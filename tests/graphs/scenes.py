@@ -180,6 +180,59 @@ def gate_on_masked_logits(a: Author, x: str) -> str:
     return a.mask(inner, a.gate_on(logits), mixed(a.rng, 8, groups))
 
 
+def joined(a: Author, x: str) -> str:
+    """Two or three tensors side by side, some of them masked, perhaps the same one twice."""
+    parts = [x, a.finish(a.any_conv(x, a.one_of(4, 8), shrink=False))]
+    parts[1] = a.mask(parts[1], *a.new_mask(parts[1], x)) if a.chance(0.7) else parts[1]
+    if a.chance():
+        parts.append(a.one_of(*parts, a.any_conv(x, 4, shrink=False)))
+    parts = [part for part in parts if a.shape(part)[:2] == a.shape(x)[:2]]
+    return a.concat(*(parts[i] for i in a.rng.permutation(len(parts))))
+
+
+def dense_block(a: Author, x: str) -> str:
+    """Every layer reads all before it, and its gate does too."""
+    for _ in range(2):
+        new = a.conv(a.relu(a.batch_norm(x)), a.one_of(4, 8), a.flat(x, (3, 3)))
+        x = a.concat(x, a.mask(new, *a.new_mask(new, x)))
+    return a.relu(a.batch_norm(x))
+
+
+def masked_join(a: Author, x: str) -> str:
+    """A mask over what was joined, whose groups lie across the parts; the gate looks at one of them or at both."""
+    one, other = a.any_conv(x, a.one_of(4, 8), shrink=False), a.finish(a.any_conv(x, 8, shrink=False))
+    whole = a.concat(one, other)
+    mask, partition = a.new_mask(whole, a.one_of(x, one, whole))
+    whole = a.mask(whole, mask, partition)
+    return a.group_worker(whole, partition) if a.chance(0.7) else whole
+
+
+def masked_sum(a: Author, x: str) -> str:
+    """A mask over a sum, and something that works on its groups."""
+    total = a.add(x, a.conv(x, a.channels(x), (1, 1)), a.one_of("none", "relu"))
+    mask, partition = a.new_mask(total, a.one_of(x, total))
+    total = a.mask(total, mask, partition)
+    return a.group_worker(total, partition) if a.chance() else total
+
+
+def padded(a: Author, x: str) -> str:
+    """Zeros around a masked or an ordinary image, before what takes them in, and what does not."""
+    inner = a.mask(x, *a.new_mask(x, x)) if a.chance() else x
+    wide = a.any_pad(inner)
+    if a.chance(0.3):
+        return a.any_conv(wide, 8, shrink=False)
+    pooled = a.any_pool(wide)
+    return a.mask(pooled, *a.new_mask(pooled, x)) if a.chance() else pooled
+
+
+def padded_for_two(a: Author, x: str) -> str:
+    """Two readers of one padded image, of which one may be no convolution."""
+    wide = a.any_pad(a.any_pad(x) if a.chance(0.3) else x)
+    one = a.conv(wide, a.channels(x), (1, 1))
+    other = a.conv(wide, a.channels(x), (1, 3)) if a.chance() else a.relu(wide)
+    return a.add(one, other)
+
+
 SCENES: tuple[Callable[[Author, str], str], ...] = (
     plain,
     depthwise_and_pool,
@@ -202,6 +255,12 @@ SCENES: tuple[Callable[[Author, str], str], ...] = (
     masked_into_several,
     one_mask_on_two_branches,
     gate_on_masked_logits,
+    joined,
+    dense_block,
+    masked_join,
+    masked_sum,
+    padded,
+    padded_for_two,
 )
 
 
@@ -237,6 +296,22 @@ def masked_features(a: Author, x: str) -> str:
     return a.dense(a.mask(features, *a.new_mask(features, x)), 6)
 
 
+def joined_features(a: Author, x: str) -> str:
+    """Vectors side by side: pooled, masked, flattened."""
+    hidden = a.dense(a.features(x), 8)
+    parts = [a.features(x), a.mask(hidden, *a.new_mask(hidden, x)), a.flatten(a.conv(x, 2, (1, 1)))]
+    whole = a.concat(*parts[: a.one_of(2, 3)])
+    if a.chance():
+        whole = a.mask(whole, *a.new_mask(whole, x))
+    return a.dense(whole, 5)
+
+
+def joined_output(a: Author, x: str) -> str:
+    """Ends in a concatenation."""
+    part = a.conv(x, 4, (1, 1))
+    return a.concat(a.mask(part, *a.new_mask(part, x)), a.one_of(x, part))
+
+
 def masked_output(a: Author, x: str) -> str:
     """The result itself is masked, an image or a vector."""
     result = a.conv(x, 8, (1, 1)) if a.chance() else a.dense(a.features(x), 8)
@@ -257,6 +332,8 @@ HEADS: tuple[Callable[[Author, str], str], ...] = (
     masked_flat_classifier,
     vector_classifier,
     masked_features,
+    joined_features,
+    joined_output,
     masked_output,
     image_output,
 )

@@ -67,12 +67,12 @@ def test_two_masks_on_one_convolution() -> None:
     y = keras.layers.Conv2D(4, 1, name="conv0")(x)
     y = ApplyMask([0, 1, 1, 0])([y, first])
     y = keras.layers.Conv2D(6, 3, padding="same", name="conv1")(y)
-    y = ApplyMask([0, 0, 0, 1, 2, 2])([y, second])
+    y = ApplyMask([0, 2, 0, 1, 2, 1])([y, second])
     model = keras.Model(x, keras.layers.Dense(5, name="head")(keras.layers.Flatten()(y)))
     table = mac_table(model)
     masks = {"first": np.array([[1.0, 0]]), "second": np.array([[1.0, 0, 1]])}
-    # conv0: 2 of 4 outputs; conv1: 2 inputs, 5 outputs; a dense layer skips nothing.
-    wanted = 4 * 2 + 4 * 3 + 4 * 4 * 2 + 4 * 9 * 2 * 5 + 24 * 5
+    # conv0: 2 of 4 outputs; conv1: 2 inputs, 4 outputs; a dense layer skips nothing.
+    wanted = 4 * 2 + 4 * 3 + 4 * 4 * 2 + 4 * 9 * 2 * 4 + 24 * 5
     assert table.executed(masks).tolist() == [wanted]
     tensors = {name: tf.constant(mask, tf.float32) for name, mask in masks.items()}
     assert np.asarray(table.executed(tensors)).tolist() == [wanted]

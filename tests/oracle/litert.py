@@ -22,11 +22,13 @@ from acsgen.graph.ir import Tensor
 from acsgen.graph.ops import (
     Add,
     AvgPool,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
     MaxPool,
     Op,
+    Pad,
     Padding,
     Pair,
     Relu,
@@ -48,10 +50,10 @@ ACTIVATIONS = {
 
 
 class Constant(NamedTuple):
-    """A tensor that stands in the model; scales along `axis` if there is more than one."""
+    """A tensor that stands in the model; scales along `axis` if there is more than one, or none."""
 
     data: Array
-    scales: NDArray[np.float32]
+    scales: NDArray[np.float32] | None
     axis: int = 0
 
 
@@ -94,7 +96,8 @@ def run_kernel(
     ]
     for constant in kernel.constants:
         tensor = _tensor(constant.data.dtype, constant.data.shape, constant.scales, 0)
-        tensor.quantization.quantizedDimension = constant.axis
+        if constant.scales is not None:
+            tensor.quantization.quantizedDimension = constant.axis
         tensor.buffer = len(buffers)
         tensors.append(tensor)
         buffers.append(schema.BufferT())
@@ -214,6 +217,17 @@ def _add(op: Add, sources: tuple[Tensor, ...], scales: None) -> Kernel:
     return Kernel("ADD", "AddOptions", {"fusedActivationFunction": ACTIVATIONS[op.activation]})
 
 
+def _concatenate(op: Concatenate, sources: tuple[Tensor, ...], scales: None) -> Kernel:
+    return Kernel("CONCATENATION", "ConcatenationOptions", {"axis": -1})
+
+
+def _pad(op: Pad, sources: tuple[Tensor, ...], scales: None) -> Kernel:
+    """PAD, which fills with the zero point."""
+    pad = op.padding
+    sides = np.array([[0, 0], [pad.top, pad.bottom], [pad.left, pad.right], [0, 0]], np.int32)
+    return Kernel("PAD", "PadOptions", {}, (Constant(sides, None),))
+
+
 def _relu(op: Relu, sources: tuple[Tensor, ...], scales: None) -> Kernel:
     return Kernel(op.activation.upper(), "", {})
 
@@ -221,9 +235,11 @@ def _relu(op: Relu, sources: tuple[Tensor, ...], scales: None) -> Kernel:
 KERNELS: dict[type[Op], Callable[[Any, tuple[Tensor, ...], Any], Kernel]] = {
     Add: _add,
     AvgPool: _pool,
+    Concatenate: _concatenate,
     Conv2D: _conv2d,
     Dense: _dense,
     DepthwiseConv2D: _depthwise,
     MaxPool: _pool,
+    Pad: _pad,
     Relu: _relu,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from acsgen.graph.ops import Padding
 from acsgen.plan.masks import masks_of
 from tests.graphs import Builder
 from tests.plan.small import Build, small_graph
@@ -88,6 +89,16 @@ def masked_output(b: Builder) -> str:
     return b.mask(b.conv("x", 8), b.gate("x", 4))
 
 
+def joined(b: Builder) -> str:
+    """Some channels of what is joined are zero, others are not: nothing is known of it as a whole."""
+    mask = b.gate("x", 4)
+    return b.mask(b.concat(b.mask(b.conv("x", 8), mask), b.conv("x", 8)), mask)
+
+
+def padded(b: Builder) -> str:
+    return b.pool(b.pad(b.mask(b.conv("x", 8), b.gate("x", 4)), Padding(1, 1, 1, 1)))
+
+
 def bare_output(b: Builder) -> str:
     """The output is read by nobody here, and whole by whoever called."""
     return b.conv(b.conv("x", 8), 8)
@@ -130,6 +141,8 @@ def bare_output(b: Builder) -> str:
             },
         ),
         (masked_output, {"conv2d0": "unused", "applymask5": "zero"}),
+        (joined, {"conv2d4": "unused", "applymask5": "zero", "concatenate7": "unused", "applymask8": "zero"}),
+        (padded, {"conv2d0": "unused", "applymask5": "zero"}),
         (bare_output, {}),
     ],
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import pytest
 
 from acsgen.errors import AcsgenError
+from acsgen.graph.ops import Padding
 from acsgen.plan import plan
 from acsgen.plan.build import MAX_GROUPS
 from tests.graphs import Builder, mixed
@@ -124,6 +125,29 @@ def learned_groups_at_the_input(b: Builder) -> str:
 def grouped_pixel(b: Builder) -> str:
     """One pixel lies the same in every layout."""
     return b.conv(b.conv(b.global_pool("x"), 8, (1, 1)), 8, (1, 1), groups=4)
+
+
+def joined(b: Builder) -> str:
+    """Parts come as NHWC, what is closed as zeros, though nobody but the concatenation reads it."""
+    masked = b.mask(b.conv("x", 8), b.gate("x", 4))
+    return b.conv(b.concat(masked, b.conv("x", 8, groups=2), "x"), 8)
+
+
+def masked_join(b: Builder) -> str:
+    """Grouped for the mask, behind which closed groups are skipped."""
+    return b.conv(b.mask(b.concat(b.conv("x", 8), "x"), b.gate("x", 4)), 8)
+
+
+def padded(b: Builder) -> str:
+    """Into the convolution's own padding; not before a pool."""
+    inside = b.conv(b.pad("x", Padding(1, 0, 0, 1)), 8)
+    return b.conv(b.pool(b.pad(b.mask(inside, b.gate("x", 4)), Padding(1, 1, 1, 1))), 8)
+
+
+def padded_for_two(b: Builder) -> str:
+    """One of the readers is no convolution."""
+    wide = b.pad("x", Padding(1, 1, 1, 1))
+    return b.add(b.conv(wide, 4, (1, 1)), wide)
 
 
 PLANS: dict[Build, list[str]] = {
@@ -262,6 +286,36 @@ PLANS: dict[Build, list[str]] = {
         "conv conv2d0/ordered@2[2] -> conv2d0[2]",
         "conv_join conv2d0[2] -> conv2d1",
     ],
+    joined: [
+        "conv x -> conv2d0[4], some, holes",
+        "apply_mask conv2d0[4] -> applymask5[4], some, in place, holes",
+        "group x -> x@2[2]",
+        "conv x@2[2] -> conv2d6[2]",
+        "ungroup applymask5[4] -> applymask5@1, some",
+        "ungroup conv2d6[2] -> conv2d6@1",
+        "concat applymask5@1, conv2d6@1, x -> concatenate7",
+        "conv concatenate7 -> conv2d8",
+    ],
+    masked_join: [
+        "conv x -> conv2d0",
+        "concat conv2d0, x -> concatenate1",
+        "group concatenate1 -> concatenate1@4[4]",
+        "apply_mask concatenate1@4[4] -> applymask6[4], some, in place, holes",
+        "conv_join applymask6[4] -> conv2d7, packs 3",
+    ],
+    padded: [
+        "conv x -> conv2d1[4], some, holes",
+        "apply_mask conv2d1[4] -> applymask6[4], some, in place, holes",
+        "ungroup applymask6[4] -> applymask6@1, some",
+        "pad applymask6@1 -> pad7",
+        "max_pool pad7 -> maxpool8",
+        "conv maxpool8 -> conv2d9",
+    ],
+    padded_for_two: [
+        "pad x -> pad0",
+        "conv pad0 -> conv2d1",
+        "add conv2d1, pad0 -> add2",
+    ],
     grouped_pixel: [
         "avg_pool x -> avgpool0",
         "conv avgpool0 -> conv2d1[4]",
@@ -311,6 +365,25 @@ def test_too_many_groups_are_refused() -> None:
 def test_a_network_that_computes_nothing_is_refused() -> None:
     with pytest.raises(AcsgenError, match="computes nothing"):
         plan(small_graph(lambda b: b.flatten("x")))
+
+
+def test_a_signal_is_an_image_of_one_row() -> None:
+    """Input and output keep their shapes; nothing is computed or copied for that."""
+
+    def signal(b: Builder) -> str:
+        x = b.reshape("x", (1, *b.shape("x")))
+        y = b.conv(b.mask(b.conv(x, 8, (1, 3)), b.gate(x, 2)), 4, (1, 3), (1, 2))
+        return b.reshape(y, b.shape(y)[1:])
+
+    planned = plan(small_graph(signal, (20, 3)))
+    assert described(planned) == [
+        "conv reshape0 -> conv2d1[2], some, holes",
+        "apply_mask conv2d1[2] -> applymask6[2], some, in place, holes",
+        "conv_join applymask6[2] -> conv2d7, packs 1",
+    ]
+    ends = planned.buffers[planned.graph.input], planned.buffers[planned.graph.output]
+    assert [buffer.shape for buffer in ends] == [(20, 3), (10, 4)]
+    assert planned.buffers["reshape0"].shares == "x" and ends[1].shares == "conv2d7"
 
 
 def test_idle_masks() -> None:

@@ -275,8 +275,8 @@ def other_scale_behind(kind: str, scale: float = 1e-3) -> Callable[[Archive], No
 
 
 DAMAGE: dict[str, tuple[Callable[[Archive], object], str]] = {
-    "version": (put_document("version", 2), "version 2, this acsgen reads version 1: quantize it again"),
-    "version of another type": (put_document("version", "1"), "version 1, this acsgen reads version 1"),
+    "version": (put_document("version", 1), "version 1, this acsgen reads version 2: quantize it again"),
+    "version of another type": (put_document("version", "1"), "version 1, this acsgen reads version 2"),
     "format": (put_document("format", "onnx"), "of another format"),
     "no list": (put_document("ops", 3), "damaged"),
     "no operators": (put_document("ops", []), "tensor 'gate.': has no scale"),
@@ -340,6 +340,7 @@ DAMAGE: dict[str, tuple[Callable[[Archive], object], str]] = {
     "activation": (put("Conv2D", "activation", "gelu"), "activation 'gelu' is none of"),
     "activation of another type": (put("Conv2D", "activation", ["relu"]), "stands where str should"),
     "learned groups": (put("Conv2D", "partition", [0] * 8), "learned groups are not in order yet"),
+    "learned input groups": (put("Conv2D", "input_partition", [0] * 8), "learned groups are not in order yet"),
     "mask out of order": (put("ApplyMask", "partition", [0, 1, 2, 3] * 2), "groups are not equal ranges"),
     "mask of negative groups": (put("ApplyMask", "partition", [-1] * 8), "groups are not equal ranges"),
     "mask of no channels": (put("ApplyMask", "partition", []), "groups are not equal ranges"),
@@ -364,8 +365,9 @@ DAMAGE: dict[str, tuple[Callable[[Archive], object], str]] = {
         "a mask has neither scale nor zero point",
     ),
     "shape": (put_tensor("shape", [6, 6, 9]), "does not have the shape"),
-    "shape of two axes": (put_tensor("shape", [6, 8]), r"is neither \(H, W, C\) nor \(C,\)"),
-    "shape with a zero": (lambda archive: archive.tensor("x").update(shape=[6, 0, 4]), "neither .* nor"),
+    "shape of two axes": (put_tensor("shape", [6, 8]), "does not have the shape"),
+    "shape of four axes": (put_tensor("shape", [1, 6, 6, 8]), r"is none of \(H, W, C\), \(T, C\) and \(C,\)"),
+    "shape with a zero": (lambda archive: archive.tensor("x").update(shape=[6, 0, 4]), "is none of"),
     "shape of another type": (put_tensor("shape", "668"), "stands where"),
     "shape that claims to be huge": (put_tensor("shape", [65_535, 65_535, 4]), "is too large"),
     "mask that claims to be huge": (huge_mask, "is too large"),
@@ -373,6 +375,29 @@ DAMAGE: dict[str, tuple[Callable[[Archive], object], str]] = {
     "scale behind a pool": (other_scale_behind("MaxPool"), "MaxPool '.*': keeps scale and zero point"),
     "scale behind a mask": (other_scale_behind("ApplyMask"), "ApplyMask '.*': keeps scale and zero point"),
     "scale behind a flatten": (other_scale_behind("Flatten"), "Flatten '.*': keeps scale and zero point"),
+    "scale behind a padding": (other_scale_behind("Pad"), "Pad '.*': keeps scale and zero point"),
+    "scale behind a reshape": (other_scale_behind("Reshape"), "Reshape '.*': keeps scale and zero point"),
+    "scale of joined tensors": (
+        lambda archive: archive.tensor(archive.op("Concatenate")["inputs"][1]).update(scale=1e-3),
+        "keeps scale and zero point",
+    ),
+    "nothing to join": (put("Concatenate", "inputs", []), "Concatenate '.*': reads nothing"),
+    "tensors of two sizes joined": (
+        lambda archive: archive.op("Concatenate").update(inputs=["x", archive.op("Pad")["output"]]),
+        "joins channels of tensors of one size",
+    ),
+    "zeros of less than nothing": (
+        lambda archive: archive.op("Pad")["padding"].update(right=-1),
+        "padding .* is not between 0 and 65535",
+    ),
+    "zeros beyond all memory": (
+        lambda archive: archive.op("Pad")["padding"].update(right=65_535),
+        "does not have the shape",
+    ),
+    "reshape to another size": (put("Reshape", "shape", [4, 5]), r"16 values do not fill the shape \(4, 5\)"),
+    "reshape to nothing": (put("Reshape", "shape", []), r"do not fill the shape \(\)"),
+    "reshape to less than nothing": (put("Reshape", "shape", [-4, -4]), r"shape \(-4, -4\) is not between 1 and"),
+    "reshape of another type": (put("Reshape", "shape", [4, 4.0]), "4.0 stands where int should"),
     "scale behind a sum": (other_scale_behind("Add", 1e-12), "Add '.*': '.*' has a scale of 1e-12, too small"),
 }
 

@@ -14,6 +14,7 @@ from acsgen.errors import AcsgenError
 from acsgen.graph import ApplyMask, BatchNorm, Conv2D, Graph, Op, Relu, Shuffle
 from acsgen.graph.evaluate import evaluate
 from acsgen.graph.ir import rebuild
+from acsgen.graph.ops import Padding
 from acsgen.quantize import prepare
 from acsgen.quantize.fold import fold
 from acsgen.quantize.permute import contiguous, make_groups_contiguous
@@ -213,12 +214,76 @@ def test_batch_norm_without_a_home_is_a_filter() -> None:
     assert folded_kinds(lambda b: b.batch_norm(b.pool("x"))) == ["MaxPool", "DepthwiseConv2D"]
     assert folded_kinds(lambda b: b.batch_norm(b.features("x"))) == ["AvgPool", "Flatten", "Dense"]
     assert folded_kinds(lambda b: b.batch_norm("x")) == ["DepthwiseConv2D"]
+    assert folded_kinds(lambda b: b.conv(b.batch_norm("x"), 8)) == ["DepthwiseConv2D", "Conv2D"]  # padded
+    assert folded_kinds(lambda b: b.conv(b.batch_norm(b.pool("x")), 8, (1, 1)))[1:] == ["DepthwiseConv2D", "Conv2D"]
 
     def read_twice(b: Builder) -> str:
         conv = b.conv("x", 4)
         return b.add(conv, b.batch_norm(conv))
 
     assert folded_kinds(read_twice) == ["Conv2D", "DepthwiseConv2D", "Add"]
+
+
+READERS: dict[str, Callable[[Builder, str], str]] = {
+    "conv": lambda b, x: b.conv(x, 8, same=False),
+    "grouped": lambda b, x: b.conv(x, 8, groups=2, same=False, activation="relu"),
+    "learned groups": lambda b, x: b.dgconv(x, mixed(b.rng, 4, 2), (1, 1)),
+    "depthwise": lambda b, x: b.depthwise(x, same=False),
+    "dense on an image": lambda b, x: b.dense(x, 5),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_scales_the_input_folds_into_its_reader(reader: str) -> None:
+    """Rescaling and normalisation cost nothing."""
+    kinds = folded_kinds(lambda b: READERS[reader](b, b.batch_norm("x")))
+    assert len(kinds) == 1 and kinds != ["BatchNorm"]
+
+
+def test_scales_without_offset_fold_into_padded_convolutions() -> None:
+    def build(b: Builder) -> str:
+        scaled = b.put(BatchNorm, "x", scale=np.float32([0.5, 2, -1, 3]), offset=np.zeros(4, np.float32))
+        return b.conv(scaled, 8)
+
+    assert folded_kinds(build) == ["Conv2D"]
+
+
+def paddings(build: Callable[[Builder], str]) -> list[tuple[str, Padding]]:
+    """Operators that pad, and how, once folded."""
+    b = Builder(np.random.default_rng(0), (6, 6, 4))
+    before = b.graph(build(b))
+    after = fold(before)
+    assert_same_values(before, after, b.samples)
+    found = [(type(op).__name__, getattr(op, "padding", Padding())) for op in after.ops]
+    return [(kind, padding) for kind, padding in found if padding != Padding()]
+
+
+def test_zeros_around_belong_to_the_convolutions_that_read_them() -> None:
+    around, ones = Padding(1, 2, 3, 4), Padding(1, 1, 1, 1)
+    assert paddings(lambda b: b.conv(b.pad("x", around), 8, same=False)) == [("Conv2D", around)]
+    assert paddings(lambda b: b.conv(b.pad("x", around), 8)) == [("Conv2D", Padding(2, 3, 4, 5))]
+    assert paddings(lambda b: b.depthwise(b.pad(b.relu("x"), ones), same=False)) == [("DepthwiseConv2D", ones)]
+    assert paddings(lambda b: b.conv(b.pad(b.pad("x", ones), around), 8, (1, 1))) == [("Conv2D", Padding(2, 3, 4, 5))]
+
+    def two(b: Builder) -> str:
+        wide = b.pad("x", ones)
+        return b.add(b.conv(wide, 4, (1, 1)), b.depthwise(wide))
+
+    assert paddings(two) == [("Conv2D", ones), ("DepthwiseConv2D", Padding(2, 2, 2, 2))]
+
+
+def test_zeros_around_stay_where_others_read_them() -> None:
+    ones = Padding(1, 1, 1, 1)
+    assert paddings(lambda b: b.pool(b.pad("x", ones))) == [("Pad", ones)]
+    assert paddings(lambda b: b.pad("x", ones)) == [("Pad", ones)]
+    assert paddings(lambda b: b.conv(b.relu(b.pad("x", ones)), 8, same=False)) == [("Pad", ones)]
+    assert paddings(lambda b: b.conv(b.batch_norm(b.pad("x", ones)), 8, same=False)) == [("Pad", ones)]
+
+    def two(b: Builder) -> str:
+        wide = b.pad("x", ones)
+        return b.add(b.conv(wide, 4, (1, 1)), wide)
+
+    assert paddings(two) == [("Pad", ones)]
 
 
 def test_clamps_fuse_and_pass_masks() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from acsgen.errors import AcsgenError
 from acsgen.golden.interpreter import quantize_input, run
-from acsgen.graph import ApplyMask, Conv2D, Dense, DepthwiseConv2D, Gate, Graph, MaxPool, Op, Relu, Tensor
+from acsgen.graph import ApplyMask, Concatenate, Conv2D, Dense, DepthwiseConv2D, Gate, Graph, MaxPool, Op, Relu, Tensor
 from acsgen.graph.evaluate import evaluate
 from acsgen.graph.ir import make_graph
 from acsgen.quantize import prepare, quantize
@@ -110,6 +110,27 @@ def test_scales(seed: int) -> None:
         source, target = graph.tensors[op.inputs[0]], graph.tensors[op.output]
         if isinstance(op, SAME_SCALE):
             assert (source.scale, source.zero_point) == (target.scale, target.zero_point)
+        if isinstance(op, Concatenate):
+            assert len({(graph.tensors[name].scale, graph.tensors[name].zero_point) for name in op.inputs}) == 1
+
+
+def test_joined_tensors_share_the_range_of_them_all() -> None:
+    """From part to part, on through pools and clamps, and back to what the parts are computed from."""
+    ops: list[Op] = [
+        Relu("a", ("x",), "a"),
+        Dense("b", ("x",), "b", np.eye(2, dtype=np.float32), np.zeros(2, np.float32)),
+        Dense("c", ("x",), "c", np.eye(2, dtype=np.float32), np.zeros(2, np.float32)),
+        Concatenate("ab", ("a", "b"), "ab"),
+        Concatenate("bc", ("b", "c"), "bc"),
+        Relu("r", ("bc",), "r"),
+        Dense("d", ("r",), "d", np.eye(4, dtype=np.float32), np.zeros(4, np.float32)),
+        Concatenate("y", ("d", "ab"), "y"),
+    ]
+    graph = make_graph("net", Tensor("x", (2,)), "y", [*ops])
+    ranges = {"x": (-1.0, 2.0), "a": (0.0, 2.0), "b": (-3.0, 0.0), "c": (0.0, 5.0), "ab": (-3.0, 2.0)}
+    ranges |= {"bc": (-3.0, 5.0), "r": (0.0, 5.0), "d": (0.0, 9.0), "y": (-3.0, 9.0)}
+    result = quantize_graph(graph, ranges)
+    assert {(t.scale, t.zero_point) for t in result.tensors.values()} == {(float(np.float32(12 / 255)), -64)}
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -181,6 +181,32 @@ static void call_shuffle(void)
     put(output, volume(image));
 }
 
+static void call_concat(void)
+{
+    const acs_shape_t image = shape();
+    const uint16_t count = small();
+    acs_part_t *const parts = exactly(count * sizeof *parts);
+    for (uint16_t i = 0; i < count; i++) {
+        parts[i].channels = small();
+        parts[i].data = get((size_t)image.height * image.width * parts[i].channels);
+    }
+    int8_t *const output = poisoned(volume(image));
+    acs_concat_s8(image, count, parts, output);
+    put(output, volume(image));
+}
+
+static void call_pad(void)
+{
+    const acs_shape_t from = shape();
+    const acs_shape_t to = shape();
+    const acs_pair_t corner = pair();
+    const int8_t zero_point = (int8_t)number();
+    const int8_t *const input = get(volume(from));
+    int8_t *const output = poisoned(volume(to));
+    acs_pad_s8(from, to, corner, zero_point, input, output);
+    put(output, volume(to));
+}
+
 static void call_ungroup(void)
 {
     const acs_shape_t image = shape();
@@ -351,7 +377,8 @@ static void call_pool(void)
 
 static void (*const functions[])(void) = {
     call_add,  call_rescale,    call_clamp, call_copy,      call_shuffle,   call_ungroup, call_group, call_pack,
-    call_list, call_gate, call_apply_mask, call_conv,  call_conv_join, call_depthwise, call_pool,
+    call_list, call_gate, call_apply_mask, call_conv,  call_conv_join, call_depthwise, call_pool, call_concat,
+    call_pad,
 };
 
 int main(void)
