@@ -4,7 +4,7 @@
  *
  * No kernel here needs scratch or refuses a layer: windows are read where they lie, and group-major
  * layout makes every group an image of its own, so that skipping a group is not visiting it. The
- * convolutions are bound by memory accesses, so each value of the input serves two filters.
+ * convolutions are bound by memory accesses, so each value of the input serves several filters.
  */
 #ifndef ACS_PORTABLE_H
 #define ACS_PORTABLE_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* acs_portable_conv.c: convolutions over active groups, pixel by pixel, two filters at a time. */
+/* acs_portable_conv.c: convolutions over active groups, pixel by pixel, several filters at a time. */
 #include "acs_portable.h"
 
 /* What an output group reads: the active ones of `groups` images that lie one behind the other. */
@@ -20,10 +20,8 @@ typedef struct {
     uint32_t weight, weight_row_step, weight_step; /* the same in a filter */
 } window_t;
 
-/* Accumulators of two filters. */
-typedef struct {
-    int32_t first, second;
-} sums_t;
+/* Filters that share one walk over the window. */
+#define FILTERS 4u
 
 static window_t window_of(const acs_conv_t *layer, const source_t *source, acs_span_t rows,
                           acs_span_t columns)
@@ -45,43 +43,38 @@ static window_t window_of(const acs_conv_t *layer, const source_t *source, acs_s
     };
 }
 
-/* Adds what one image contributes; second: the second filter, or NULL. */
-static inline sums_t add_image(sums_t sums, const window_t *window, const int8_t *image, int32_t zero_point,
-                               const int8_t *first, const int8_t *second)
+/* Adds what one image contributes to `filters` filters, a constant where this is inlined. */
+static inline void add_image(const window_t *window, const int8_t *image, int32_t zero_point,
+                             const int8_t *filter, uint32_t filter_bytes, uint32_t filters, int32_t *sums)
 {
     for (uint32_t row = 0; row < window->rows; row++) {
         for (uint32_t run = 0; run < window->runs; run++) {
-            const int8_t *const x =
+            const int8_t *x =
                 image + window->input + row * window->input_row_step + run * window->input_step;
-            const uint32_t at = window->weight + row * window->weight_row_step + run * window->weight_step;
-            for (uint32_t i = 0; i < window->bytes; i++) {
-                const int32_t value = x[i] - zero_point;
-                sums.first += value * first[at + i];
-                if (second != NULL) {
-                    sums.second += value * second[at + i];
+            const int8_t *const end = x + window->bytes;
+            const int8_t *w =
+                filter + window->weight + row * window->weight_row_step + run * window->weight_step;
+            for (; x < end; x++, w++) {
+                const int32_t value = *x - zero_point;
+                for (uint32_t f = 0; f < filters; f++) {
+                    sums[f] += value * w[f * filter_bytes];
                 }
             }
         }
     }
-    return sums;
 }
 
-static sums_t add_images(const window_t *window, const source_t *source, uint32_t image_bytes,
-                         int32_t zero_point, const int8_t *first, const int8_t *second)
+/* Adds what every active image contributes. */
+static inline void add_images(const window_t *window, const source_t *source, uint32_t image_bytes,
+                              int32_t zero_point, const int8_t *filter, uint32_t filter_bytes,
+                              uint32_t filters, int32_t *sums)
 {
     const uint16_t count = acs_list_count(source->active, source->groups);
-    sums_t sums = {0, 0};
     for (uint16_t i = 0; i < count; i++) {
         const uint32_t g = acs_list_at(source->active, source->groups, i);
-        const int8_t *const image = source->images + g * image_bytes;
-        const uint32_t channel = g * source->channels;
-        if (second != NULL) {
-            sums = add_image(sums, window, image, zero_point, first + channel, second + channel);
-        } else {
-            sums = add_image(sums, window, image, zero_point, first + channel, NULL);
-        }
+        add_image(window, source->images + g * image_bytes, zero_point, filter + g * source->channels,
+                  filter_bytes, filters, sums);
     }
-    return sums;
 }
 
 static int8_t finish(const acs_conv_t *layer, uint32_t channel, int32_t sum)
@@ -99,16 +92,17 @@ static void convolve_pixel(const acs_conv_t *layer, const source_t *source, cons
         (uint32_t)layer->kernel.height * layer->kernel.width * source->groups * source->channels;
     const uint32_t image_bytes = acs_image_bytes(layer->input, source->channels);
     const int8_t *filter = layer->weights + channel * filter_bytes;
-    for (; channel + 1 < end; channel += 2, filter += 2 * filter_bytes) {
-        const sums_t sums = add_images(window, source, image_bytes, layer->input_zero_point, filter,
-                                       filter + filter_bytes);
-        *output++ = finish(layer, channel, sums.first);
-        *output++ = finish(layer, channel + 1, sums.second);
+    for (; channel + FILTERS <= end; channel += FILTERS, filter += FILTERS * filter_bytes) {
+        int32_t sums[FILTERS] = {0};
+        add_images(window, source, image_bytes, layer->input_zero_point, filter, filter_bytes, FILTERS, sums);
+        for (uint32_t f = 0; f < FILTERS; f++) {
+            *output++ = finish(layer, channel + f, sums[f]);
+        }
     }
-    if (channel < end) {
-        const sums_t sums =
-            add_images(window, source, image_bytes, layer->input_zero_point, filter, NULL);
-        *output = finish(layer, channel, sums.first);
+    for (; channel < end; channel++, filter += filter_bytes) {
+        int32_t sum = 0;
+        add_images(window, source, image_bytes, layer->input_zero_point, filter, filter_bytes, 1, &sum);
+        *output++ = finish(layer, channel, sum);
     }
 }
 
