@@ -3,6 +3,7 @@
 
 python3 noxfile.py -s demo      the whole way with the shipped network
 python3 noxfile.py -s tests     all tests
+python3 noxfile.py -s matrix    every board in its emulator, with every kernel set
 python3 noxfile.py --list       the rest
 
 Needs Python 3.11 or newer and nothing else: started as a script, it installs nox into `.nox/nox` and
@@ -33,6 +34,12 @@ SYSTEM_PACKAGES = {
     "gcc-arm-none-eabi": "arm-none-eabi-gcc",
     "libnewlib-arm-none-eabi": "/usr/lib/arm-none-eabi/newlib/libc.a",
     "qemu-system-arm": "qemu-system-arm",
+    # The instruction set checks of RISC-V and Xtensa.
+    "qemu-system-misc": "qemu-system-riscv32",
+    "gcc-riscv64-unknown-elf": "riscv64-unknown-elf-gcc",
+    "picolibc-riscv64-unknown-elf": "/usr/lib/picolibc/riscv64-unknown-elf/lib/libc.a",
+    "gcc-xtensa-lx106": "xtensa-lx106-elf-gcc",
+    "picolibc-xtensa-lx106-elf": "/usr/lib/xtensa-lx106-elf/lib/libc.a",
 }
 #: ... and for each a Python module.
 PYTHON_PACKAGES = {"python3-venv": "ensurepip"}
@@ -122,6 +129,13 @@ def run(session: nox.Session, program: str, *arguments: str) -> None:
 def tests(session: nox.Session) -> None:
     """All tests; arguments go to pytest."""
     run(session, "python", "-m", "pytest", "-n", "2", *session.posargs)
+
+
+@nox.session
+def matrix(session: nox.Session) -> None:
+    """Every board in its emulator, with every kernel set; arguments go to pytest."""
+    where = ["tests/matrix", "tests/target/test_emulator.py"]
+    run(session, "python", "-m", "pytest", "-n", "2", "--all-boards", *where, *session.posargs)
 
 
 @nox.session

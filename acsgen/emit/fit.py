@@ -13,14 +13,6 @@ from acsgen.target.boards import Board
 
 #: Bytes of flash that every firmware takes: start-up, port, link, application.
 BASE_CODE_BYTES = 3900
-#: Bytes of flash that a kernel takes when a model uses it, CMSIS-NN's functions behind it included.
-KERNEL_CODE_BYTES = {
-    "conv": 6000,
-    "depthwise": 6900,
-    "max_pool": 1000,
-    "avg_pool": 600,
-    "add": 450,
-}
 #: Bytes of flash that a step takes: its call, and its layer where it has one.
 STEP_BYTES, LAYER_STEP_BYTES = 50, 140
 #: Bytes of RAM that the port and the application have for themselves.
@@ -44,7 +36,8 @@ def check_fit(board: Board, planned: Plan, constants: int) -> None:
 
 def least_code_bytes(planned: Plan) -> int:
     """A lower bound of what a firmware takes of flash besides the model's constants."""
-    kernels = sum(KERNEL_CODE_BYTES.get(kernel, 0) for kernel in planned.kernels)
-    with_layer = sum(step.kernel.removesuffix("_join") in KERNEL_CODE_BYTES for step in planned.steps)
+    code = planned.kernel_set.code_bytes
+    kernels = sum(code.get(kernel, 0) for kernel in planned.kernels)
+    with_layer = sum(step.kernel.removesuffix("_join") in code for step in planned.steps)
     without = len(planned.steps) - with_layer
     return BASE_CODE_BYTES + kernels + LAYER_STEP_BYTES * with_layer + STEP_BYTES * without

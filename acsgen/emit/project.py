@@ -15,20 +15,19 @@ from typing import Any
 
 from acsgen import __version__
 from acsgen.emit.calls import Writer
-from acsgen.emit.cmsis import cmsis_nn_files
 from acsgen.emit.fit import check_fit
+from acsgen.emit.libraries import LIBRARIES
 from acsgen.emit.names import model_identifier
 from acsgen.emit.render import environment, model_files
 from acsgen.emit.surroundings import project_files
 from acsgen.errors import AcsgenError
-from acsgen.plan import Plan, plan
+from acsgen.plan import KERNEL_SETS, KernelSet, Plan, plan
 from acsgen.plan.document import plan_document
 from acsgen.quantize.acsq import fingerprint, load_acsq
 from acsgen.resources import resource_dir
 from acsgen.target.boards import Board
 
 MANIFEST = "acsgen.json"
-KERNEL_SETS = tuple(sorted(path.name for path in (resource_dir("firmware") / "kernels").iterdir()))
 
 
 @dataclass(frozen=True)
@@ -78,24 +77,28 @@ def generate(
     exists, or is no project of acsgen's.
     """
     kernel_set = _kernel_set(board, kernels)
+    if cmsis_nn is not None and kernel_set.library != "cmsis_nn":
+        raise AcsgenError(f"kernel set '{kernel_set.name}' calls nothing of CMSIS-NN: leave out --cmsis-nn")
     _check_replaceable(out, force)
     graph = load_acsq(model)
     c_name = model_identifier(name or graph.name)
-    planned = plan(graph)
+    planned = plan(graph, kernel_set)
     writer = Writer(planned, c_name)
     check_fit(board, planned, writer.constant_bytes)
 
     files: dict[str, bytes] = {
         path: text.encode()
         for path, text in {
-            **project_files(board, c_name),
+            **project_files(board, c_name, kernel_set.library),
             **model_files(writer, fingerprint(model)),
             **_kernel_files(kernel_set),
             "plan.json": json.dumps(plan_document(planned), indent=1) + "\n",
             "README.md": environment().get_template("README.md.j2").render(name=c_name, board=board, plan=planned),
         }.items()
     }
-    files |= {f"lib/cmsis_nn/{path}": content for path, content in cmsis_nn_files(planned.kernels, cmsis_nn).items()}
+    if library := kernel_set.library:
+        found = LIBRARIES[library](planned.kernels, cmsis_nn)
+        files |= {f"lib/{library}/{path}": content for path, content in found.items()}
     files["model.acsq"] = model.read_bytes()
     files[MANIFEST] = _manifest(c_name, board, kernel_set, files)
     _check_replaceable(out, force)  # somebody may have come first meanwhile
@@ -156,26 +159,26 @@ def write_folder(out: Path, files: Mapping[str, bytes]) -> Path | None:
         raise
 
 
-def _kernel_set(board: Board, wanted: str | None) -> str:
+def _kernel_set(board: Board, wanted: str | None) -> KernelSet:
     known = [name for name in board.kernel_sets if name in KERNEL_SETS]
     if not known:
         raise AcsgenError(f"board {board.name} has none of acsgen's kernel sets, which are {', '.join(KERNEL_SETS)}")
     if wanted is not None and wanted not in known:
         raise AcsgenError(f"kernel set '{wanted}' does not run on board {board.name}; there are: {', '.join(known)}")
-    return wanted or known[0]
+    return KERNEL_SETS[wanted or known[0]]
 
 
-def _kernel_files(kernel_set: str) -> dict[str, str]:
-    folder = resource_dir("firmware") / "kernels" / kernel_set
+def _kernel_files(kernel_set: KernelSet) -> dict[str, str]:
+    folder = resource_dir("firmware") / "kernels" / kernel_set.name
     return {f"lib/acs/{path.name}": path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.[ch]"))}
 
 
-def _manifest(name: str, board: Board, kernel_set: str, files: Mapping[str, bytes]) -> bytes:
+def _manifest(name: str, board: Board, kernel_set: KernelSet, files: Mapping[str, bytes]) -> bytes:
     document = {
         "acsgen": __version__,
         "name": name,
         "board": board.name,
-        "kernels": kernel_set,
+        "kernels": kernel_set.name,
         "files": {path: _sum(content) for path, content in sorted(files.items())},
     }
     return (json.dumps(document, indent=1) + "\n").encode()

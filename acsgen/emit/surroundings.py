@@ -14,27 +14,29 @@ from acsgen.target.boards import Board
 
 #: The board as the project was generated for it, whatever becomes of acsgen's own file.
 BOARD_FILE = "board.toml"
-CMSIS_NN_MANIFEST = "lib/cmsis_nn/library.json"
 
 
-def project_files(board: Board, name: str) -> dict[str, str]:
+def project_files(board: Board, name: str, library: str | None = None) -> dict[str, str]:
     """Returns the text of every file of a project that does not depend on the model's contents.
 
     Keys are paths relative to the project, with forward slashes:
 
     - ``platformio.ini`` and ``boards/BOARD.json``, rendered for the board, and its ``board.toml``;
     - ``src/`` (without ``app_model.h``), ``lib/acs/``, ``pio/bare/``, copied;
-    - ``lib/cmsis_nn/library.json``, to go beside CMSIS-NN's ``Include`` and ``Source``.
+    - ``lib/LIBRARY/library.json``, to go beside the sources of a library.
 
-    ``name`` is the C name of the model.
+    ``name`` is the C name of the model, ``library`` what its kernel set stands on (``KernelSet.library``).
     """
     firmware = resource_dir("firmware")
     files = {
-        "platformio.ini": environment().get_template("platformio.ini.j2").render(board=board, name=name),
+        "platformio.ini": environment()
+        .get_template("platformio.ini.j2")
+        .render(board=board, name=name, library=library),
         BOARD_FILE: _read(board.path),
         f"boards/{board.name}.json": json.dumps(board_manifest(board), indent=2) + "\n",
-        CMSIS_NN_MANIFEST: _read(firmware / "pio" / "cmsis_nn" / "library.json"),
     }
+    if library is not None:
+        files[f"lib/{library}/library.json"] = _read(firmware / "pio" / library / "library.json")
     sources = [firmware / "app", *(firmware / "ports" / port for port in board.ports)]
     for folder, destination in (
         *((source, "src") for source in sources),
@@ -62,7 +64,7 @@ def board_manifest(board: Board) -> dict[str, Any]:
         "build": {
             "mcu": board.name,
             "core": board.core,
-            "cpu_flags": list(board.cpu_flags),
+            "cpu_flags": [*board.cpu_flags, *board.toolchain.flags],
             "defines": list(board.defines),
             "toolchain": board.toolchain.prefix,
             "install": board.toolchain.install,

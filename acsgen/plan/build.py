@@ -29,6 +29,7 @@ from acsgen.graph import (
 )
 from acsgen.graph.ops import image_shape
 from acsgen.plan import arena
+from acsgen.plan.kernel_sets import CMSIS_NN, KernelSet
 from acsgen.plan.layout import layouts_of, listed_tensors, read_layout, schedule
 from acsgen.plan.masks import Mask, masks_of
 from acsgen.plan.plan import Buffer, GateSlot, Plan, Step, root_of
@@ -42,15 +43,15 @@ PACKED_BYTE_COST = 1.5
 MAC_COST = 2.2
 
 
-def plan(graph: Graph) -> Plan:
-    """Plans an int8 graph: order, skipping, layouts, kernels and memory."""
+def plan(graph: Graph, kernels: KernelSet = CMSIS_NN) -> Plan:
+    """Plans an int8 graph for a kernel set: order, skipping, layouts, kernels and memory."""
     for gate in graph.gates:
         if graph.shape(gate.output)[0] > MAX_GROUPS:
             raise AcsgenError(f"Gate '{gate.name}': {graph.shape(gate.output)[0]} groups, at most {MAX_GROUPS} work")
     masks = masks_of(graph)
     ops = schedule(graph, masks)
     layouts = layouts_of(graph, ops, masks)
-    draft = _Draft(graph, masks, layouts, listed_tensors(graph, ops, masks, layouts))
+    draft = _Draft(graph, kernels, masks, layouts, listed_tensors(graph, ops, masks, layouts))
     for op in ops:
         _PLANNERS[type(op)](draft, op)
     result = draft.read(graph.output, 1)
@@ -64,6 +65,7 @@ class _Draft:
     """A plan in the making: buffers without places, and which of them share memory."""
 
     graph: Graph
+    kernels: KernelSet
     masks: Mapping[str, Mask]
     layouts: Mapping[str, int]
     listed: set[str]
@@ -147,7 +149,7 @@ class _Draft:
             replace(step, scratch_offset=head + offsets.get(f"scratch {i}", 0)) for i, step in enumerate(self.steps)
         )
         bound = arena.lower_bound([*lives, *scratches])
-        return Plan(self.graph, steps, buffers, gates, head + size, head + bound)
+        return Plan(self.graph, self.kernels, steps, buffers, gates, head + size, head + bound)
 
     def _extend_lives(self, result: str) -> None:
         """A buffer, and whatever shares its memory, lives until the last step that reads one of them."""
@@ -188,16 +190,20 @@ def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
     active = draft.active(op.output)
     if groups == 1 or (isinstance(op, Conv2D) and op.groups > 1):
         why = f"Only the groups that {active} opens." if active else "Every group."
-        scratch = _im2col_bytes(kernel, shape[2] // groups)
+        scratch = draft.kernels.conv_scratch(kernel, shape[2] // groups)
         draft.write(op, "conv", source, active=active, scratch_bytes=scratch, why=why)
         return
     joined = draft.active(op.inputs[0])
-    pixels = prod(image_shape(draft.graph.shape(op.output))[:2])
-    limit = _pack_limit(groups, pixels) if joined else 0
-    scratch = prod(shape) + 4 + _im2col_bytes(kernel, shape[2])
+    limit = scratch = 0
+    why = f"Reads what {joined} opens." if joined else "Reads every group."
+    if draft.kernels.packs:
+        pixels = prod(image_shape(draft.graph.shape(op.output))[:2])
+        limit = _pack_limit(groups, pixels) if joined else 0
+        scratch = prod(shape) + 4 + draft.kernels.conv_scratch(kernel, shape[2])
+        why = "Reads all groups as NHWC."
     if limit:
         scratch += weights_per_input * shape[2] * limit // groups + 4
-    why = f"Packs what {joined} opens, up to {limit} of {groups} groups." if limit else "Reads all groups as NHWC."
+        why = f"Packs what {joined} opens, up to {limit} of {groups} groups."
     draft.write(op, "conv_join", source, active=active, joined=joined, pack_limit=limit, scratch_bytes=scratch, why=why)
 
 
@@ -213,16 +219,10 @@ def _pack_limit(groups: int, pixels: int) -> int:
     )
 
 
-def _im2col_bytes(kernel: tuple[int, int], channels: int) -> int:
-    """Upper bound over CMSIS-NN releases and cores: four columns of int8 in full registers, or two of int16."""
-    column = prod(kernel) * channels
-    return max(4 * (-(-column // 16) * 16), 4 * column) + 16
-
-
 def _depthwise(draft: _Draft, op: DepthwiseConv2D) -> None:
     groups = draft.layouts[op.output]
     source = draft.read(op.inputs[0], groups)
-    scratch = 4 * prod(op.kernel) * max(draft.graph.shape(op.output)[2] // groups, 124) + 16
+    scratch = draft.kernels.depthwise_scratch(op.kernel, draft.graph.shape(op.output)[2] // groups)
     draft.write(op, "depthwise", source, active=draft.active(op.output), scratch_bytes=scratch)
 
 
@@ -230,7 +230,8 @@ def _pool(kernel: str) -> Callable[[_Draft, MaxPool | AvgPool], None]:
     def planner(draft: _Draft, op: MaxPool | AvgPool) -> None:
         groups = draft.layouts[op.output]
         source = draft.read(op.inputs[0], groups)
-        scratch = 4 * (draft.graph.shape(op.output)[2] // groups) if kernel == "avg_pool" else 0
+        channels = draft.graph.shape(op.output)[2] // groups
+        scratch = draft.kernels.avg_pool_scratch(op.kernel, channels) if kernel == "avg_pool" else 0
         draft.write(op, kernel, source, active=draft.active(op.output), scratch_bytes=scratch)
 
     return planner

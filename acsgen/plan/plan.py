@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from acsgen.graph import Graph, Op
 from acsgen.graph.ops import Shape
+from acsgen.plan.kernel_sets import KernelSet
 from acsgen.plan.masks import Mask
 
 
@@ -74,6 +75,7 @@ class Plan:
     """How an int8 graph is executed."""
 
     graph: Graph
+    kernel_set: KernelSet
     steps: tuple[Step, ...]
     buffers: Mapping[str, Buffer]
     gates: tuple[GateSlot, ...]

@@ -36,6 +36,8 @@ class Toolchain:
     """What its programs' names begin with, such as ``arm-none-eabi-``."""
     apt: tuple[str, ...]
     """The Debian packages that hold it."""
+    flags: tuple[str, ...] = ()
+    """Further compiler and linker flags, such as those by which it finds its C library."""
 
     @property
     def compiler(self) -> str:
@@ -261,7 +263,8 @@ def _board(table: _Table, name: str, path: Path) -> Board:
 
 
 def _toolchain(table: _Table) -> Toolchain:
-    toolchain = Toolchain(prefix=table.text("prefix"), apt=table.texts("apt"))
+    flags = table.texts("flags") if table.has("flags") else ()
+    toolchain = Toolchain(prefix=table.text("prefix"), apt=table.texts("apt"), flags=flags)
     table.end()
     return toolchain
 

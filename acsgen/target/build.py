@@ -262,7 +262,9 @@ def _environment(project: _Project) -> dict[str, str]:
 
 
 _OVERFLOW = re.compile(r"region `(FLASH|RAM)' overflowed by (\d+) bytes")
-_MISSING_HEADER = re.compile(r"fatal error: ((?:string|std\w+|math|limits)\.h): No such file")
+_MISSING_LIBRARY = re.compile(
+    r"fatal error: ((?:string|std\w+|math|limits)\.h): No such file|cannot read spec file '([\w.]+)'"
+)
 _UNDEFINED = re.compile(r"undefined reference to `(\w+)'")
 _LINKER_LINE = re.compile(r"^.*/ld: (?:.*: in function `.*':\n)?(.*)$", re.MULTILINE)
 _ERROR_LINE = re.compile(r"^.*\berror:.*$", re.MULTILINE | re.IGNORECASE)
@@ -273,9 +275,9 @@ def _explain(output: str, project: _Project) -> str:
     overflows = dict(_OVERFLOW.findall(output))
     if overflows:
         return "; ".join(_overflow_text(region, int(over), project) for region, over in overflows.items())
-    if header := _MISSING_HEADER.search(output):
+    if missing := _MISSING_LIBRARY.search(output):
         install = as_root(project.board["build"]["install"])
-        return f"the compiler has no C library ({header[1]} is missing); install it: {install}"
+        return f"the compiler has no C library ({missing[1] or missing[2]} is missing); install it: {install}"
     if "HTTPClientError" in output:
         return "PlatformIO wanted to download a package and could not; something in platformio.ini is not installed"
     if (undefined := _UNDEFINED.search(output)) and undefined[1] == "_sbrk":

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -42,18 +43,17 @@ MISSING = "missing"
 def checks() -> list[Check]:
     """Returns every check, in the order in which a user would mend them.
 
-    What only flashing needs is optional: its check says what is missing, and is fulfilled all the same.
+    What only flashing needs is optional, and what only boards need that exist in an emulator: such a check says
+    what is missing, and is fulfilled all the same.
     """
     boards = [load_board(name) for name in list_boards()]
-    toolchains = {board.toolchain for board in boards}
-    emulators = {board.emulator for board in boards if board.emulator is not None}
     return _in_one_line(
         [
             _python(),
             *(_package(requirement) for requirement in requirements()),
-            *_by_name(_compiler(toolchain) for toolchain in toolchains),
-            *_by_name(_c_library(toolchain) for toolchain in toolchains),
-            *_by_name(_emulator(spec) for spec in emulators),
+            *_by_name((board, _compiler(board.toolchain)) for board in boards),
+            *_by_name((board, _c_library(board.toolchain)) for board in boards),
+            *_by_name((board, _emulator(board.emulator)) for board in boards if board.emulator is not None),
             _flashing(boards),
         ]
     )
@@ -66,9 +66,27 @@ def _in_one_line(found: list[Check]) -> list[Check]:
     return [check if check.ok or not check.apt else replace(check, fix=line) for check in found]
 
 
-def _by_name(found: Iterable[Check]) -> list[Check]:
+def _by_name(found: Iterable[tuple[Board, Check]]) -> list[Check]:
     """Sorts by name; boards that share a program need one check of it."""
-    return sorted({check.name: check for check in found}.values(), key=lambda check: check.name)
+    users: dict[str, list[Board]] = {}
+    checks: dict[str, Check] = {}
+    for board, check in found:
+        users.setdefault(check.name, []).append(board)
+        checks[check.name] = check
+    return [_for_users(checks[name], users[name]) for name in sorted(checks)]
+
+
+def _for_users(check: Check, boards: list[Board]) -> Check:
+    """Makes a check optional if no board of these can be flashed."""
+    if any(board.uploads for board in boards):
+        return check
+    names = ", ".join(board.name for board in boards)
+    return replace(
+        check,
+        ok=True,
+        found=check.found if check.ok else f"{check.found}: {check.fix}",
+        needed=f"optional, for {names}",
+    )
 
 
 def _python() -> Check:
@@ -148,10 +166,12 @@ def _program(program: str, needed: str, apt: tuple[str, ...]) -> Check:
 
 
 def _c_library(toolchain: Toolchain) -> Check:
-    """The compiler answers with a path if it finds the library, and with the bare name if not."""
-    said = _output([toolchain.compiler, "-print-file-name=libc.a"])
-    found = said.strip() if said else ""
-    ok = Path(found).is_absolute()
+    """Has the compiler include a header of the C library and open the library, which the linker then names."""
+    source = ["-x", "c", "-include", "string.h", os.devnull]
+    link = ["-nostdlib", "-T", os.devnull, "-Wl,--trace", "-lc", "-o", os.devnull]
+    said = _output([toolchain.compiler, *toolchain.flags, *source, *link])
+    found = next((line for line in (said or "").splitlines() if line.endswith("libc.a")), "")
+    ok = bool(found)
     return Check(
         name=f"{toolchain.prefix}libc",
         ok=ok,

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,34 @@ if TYPE_CHECKING:
 
 Transport = Literal["semihosting", "uart"]
 """How the firmware reaches the host: quickly, or the way that a real board does."""
+
+
+@dataclass(frozen=True)
+class _Program:
+    """How one of QEMU's programs is used. load: arguments that load the firmware."""
+
+    load: Callable[[Path], list[str]]
+    quiet: str = "null"
+    """What ``-serial`` is told when the firmware shall use semihosting."""
+    has_uart: bool = True
+    """Whether its machine has a UART that the firmware can use."""
+
+
+def _as_kernel(elf: Path) -> list[str]:
+    return ["-kernel", str(elf)]
+
+
+def _into_memory(elf: Path) -> list[str]:
+    """Starts at the ELF's entry; QEMU's options double a comma in a value."""
+    return ["-device", f"loader,file={str(elf).replace(',', ',,')},cpu-num=0"]
+
+
+_PROGRAMS = {
+    "qemu-system-arm": _Program(_as_kernel),
+    "qemu-system-riscv32": _Program(_as_kernel),
+    # With -kernel it starts at the reset vector, and any -serial takes the place of the firmware's files.
+    "qemu-system-xtensa": _Program(_into_memory, quiet="none", has_uart=False),
+}
 
 _END_SECONDS = 2.0
 _STDERR_BYTES = 2000
@@ -67,7 +96,7 @@ class Emulator:
         start_timeout: float = 30.0,
     ) -> None:
         """``start_timeout`` is in seconds."""
-        self._spec = _require_emulator(board)
+        self._spec = _require_emulator(board, transport)
         self._elf = elf
         self._transport = transport
         self._start_timeout = start_timeout
@@ -165,10 +194,24 @@ class Emulator:
         return f"{self._spec.program} with {self._elf} {how}: {said}"
 
 
-def _require_emulator(board: Board) -> EmulatorSpec:
+def transports(board: Board) -> tuple[Transport, ...]:
+    """How the firmware of a board can reach the host when it runs in the emulator; the quick way first.
+
+    Raises AcsgenError if the board has no emulator, or one that is not known.
+    """
     spec = board.emulator
     if spec is None:
         raise AcsgenError(f"board {board.name} has no emulator; use a real one")
+    if spec.program not in _PROGRAMS:
+        raise AcsgenError(f"{board.path}: emulator.program is {spec.program!r}, known are: {', '.join(_PROGRAMS)}")
+    return ("semihosting", "uart") if _PROGRAMS[spec.program].has_uart else ("semihosting",)
+
+
+def _require_emulator(board: Board, transport: Transport) -> EmulatorSpec:
+    if transport not in transports(board):
+        raise AcsgenError(f"board {board.name} has no UART in its emulator; use semihosting")
+    spec = board.emulator
+    assert spec is not None  # transports() looked
     if shutil.which(spec.program) is None:
         raise AcsgenError(f"running needs {spec.program}; install it: {as_root(spec.install)}")
     return spec
@@ -176,9 +219,10 @@ def _require_emulator(board: Board) -> EmulatorSpec:
 
 def _command(spec: EmulatorSpec, elf: Path, uart_fd: int | None) -> list[str]:
     """``uart_fd`` is the socket for the UART; without one the firmware gets semihosting."""
-    command = [spec.program, "-M", spec.machine, "-kernel", str(elf)]
+    program = _PROGRAMS[spec.program]
+    command = [spec.program, "-M", spec.machine, *program.load(elf)]
     command += ["-display", "none", "-monitor", "none"]
     command += ["-icount", f"shift={spec.icount_shift},sleep=off,align=off", *spec.args]
     if uart_fd is None:
-        return [*command, "-serial", "null", "-semihosting-config", "enable=on,target=native"]
+        return [*command, "-serial", program.quiet, "-semihosting-config", "enable=on,target=native"]
     return [*command, "-chardev", f"socket,id=uart,fd={uart_fd}", "-serial", "chardev:uart"]

@@ -2,8 +2,9 @@
 /**
  * port.h: what the firmware needs from a chip.
  *
- * A port is a folder in firmware/ports. The Cortex-M start-up (ports/cortex_m) calls port_init(), then
- * main(); it also implements port_link() and port_exit(). A chip's own folder implements the rest.
+ * A port is made of folders in firmware/ports. ports/common starts everything: it calls port_init(), then
+ * main(); it also implements port_link() and port_exit(). The folder of the core (ports/cortex_m, ...) has
+ * its start-up and faults, that of the chip implements the rest.
  */
 #ifndef PORT_H
 #define PORT_H
@@ -16,7 +17,7 @@ extern "C" {
 
 /**
  * Exit codes of the emulator. A fault exits with PORT_EXIT_FAULT + the number of its exception, so a
- * HardFault (3) with 103.
+ * HardFault (3) of a Cortex-M with 103, an illegal instruction (2) of RISC-V with 102.
  */
 enum {
     PORT_EXIT_OK = 0,

@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 
 from acsgen.emit.fit import check_fit
+from acsgen.emit.libraries import LIBRARIES
 from acsgen.emit.project import MANIFEST, check_unchanged, generate, read_manifest
 from acsgen.errors import AcsgenError
 from acsgen.graph import MaxPool, Tensor
 from acsgen.graph.ir import make_graph
+from acsgen.plan import KERNEL_SETS
+from acsgen.plan.kernel_sets import no_scratch
 from acsgen.quantize.acsq import save_acsq
 from acsgen.quantize.int8 import quantize_graph
 from acsgen.resources import resource_dir
@@ -290,13 +293,45 @@ def test_what_fits_is_not_refused(board: Board, tmp_path: Path) -> None:
 
 
 def test_a_board_without_our_kernels(model: Path, board: Board, out: Path) -> None:
-    with pytest.raises(AcsgenError, match="board stm32f405 has none of acsgen's kernel sets, which are cmsis_nn"):
+    with pytest.raises(
+        AcsgenError, match="board stm32f405 has none of acsgen's kernel sets, which are cmsis_nn, portable"
+    ):
         generate(model, replace(board, kernel_sets=("other",)), out)
 
 
 def test_unknown_kernel_set(model: Path, board: Board, out: Path) -> None:
-    with pytest.raises(AcsgenError, match="kernel set 'fast' does not run on board stm32f405; there are: cmsis_nn"):
+    with pytest.raises(
+        AcsgenError, match="kernel set 'fast' does not run on board stm32f405; there are: cmsis_nn, portable"
+    ):
         generate(model, board, out, kernels="fast")
+
+
+def test_every_kernel_set_has_a_row_and_a_folder() -> None:
+    folders = {path.name for path in (resource_dir("firmware") / "kernels").iterdir()}
+    assert folders == set(KERNEL_SETS)
+    for kernel_set in KERNEL_SETS.values():
+        assert kernel_set.library is None or kernel_set.library in LIBRARIES
+
+
+@pytest.mark.parametrize("kernels", KERNEL_SETS)
+def test_a_kernel_set_brings_its_library_and_nothing_else(kernels: str, model: Path, board: Board, out: Path) -> None:
+    """No other set's kernels, library, include path or scratch."""
+    kernel_set = KERNEL_SETS[kernels]
+    project = generate(model, board, out, kernels=kernels)
+    assert read_manifest(out)["kernels"] == kernels
+    folders = {"model", "acs", *filter(None, [kernel_set.library])}
+    assert {path.name for path in (out / "lib").iterdir()} == folders
+    own = {path.name for path in (resource_dir("firmware") / "kernels" / kernels).glob("*.[ch]")}
+    runtime = {path.name for path in (resource_dir("firmware") / "runtime").iterdir()}
+    assert {path.name for path in (out / "lib" / "acs").iterdir()} == own | runtime
+    for text in ((out / name).read_text() for name in ("platformio.ini", "README.md")):
+        assert ("cmsis_nn" in text) == (kernel_set.library == "cmsis_nn")
+    assert any(step.scratch_bytes for step in project.plan.steps) == (kernel_set.conv_scratch is not no_scratch)
+
+
+def test_a_checkout_for_kernels_that_call_none(model: Path, board: Board, checkout: Path, out: Path) -> None:
+    with pytest.raises(AcsgenError, match="kernel set 'portable' calls nothing of CMSIS-NN: leave out --cmsis-nn"):
+        generate(model, board, out, kernels="portable", cmsis_nn=checkout)
 
 
 def test_no_model(board: Board, out: Path, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runtime, kernels and CMSIS-NN for the host, compiled once per session."""
+"""The runtime with every kernel set for the host, each compiled once per session."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from acsgen.plan import KERNEL_SETS
 from tests.firmware.host import Kit, build_kernels, build_kit
 
 
-@pytest.fixture(scope="session")
-def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
-    return build_kit(tmp_path_factory.mktemp("kit"))
+@pytest.fixture(scope="session", params=KERNEL_SETS)
+def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    return build_kit(tmp_path_factory.mktemp("kit"), KERNEL_SETS[request.param])
 
 
 @pytest.fixture(scope="session")

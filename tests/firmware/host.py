@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acsgen.emit.calls import Writer
-from acsgen.emit.cmsis import ENTRY_POINTS, cmsis_nn_files
+from acsgen.emit.cmsis import ENTRY_POINTS
+from acsgen.emit.libraries import LIBRARIES
 from acsgen.emit.render import model_files
-from acsgen.plan import Plan
+from acsgen.plan import KernelSet, Plan
 from acsgen.plan.document import PlanFile, plan_document, read_plan
 from acsgen.resources import resource_dir
 from acsgen.target.link import RunMode
@@ -36,8 +37,9 @@ CMSIS_ON_HOST = ("-D__GNUC_PYTHON__", "-D__RESTRICT=__restrict")
 
 @dataclass(frozen=True)
 class Kit:
-    """What all programs share: the runtime and CMSIS-NN as a library. headers: folders to search."""
+    """What all programs share: the runtime and a kernel set as a library. headers: folders to search."""
 
+    kernel_set: KernelSet
     library: Path
     headers: tuple[Path, ...]
 
@@ -66,21 +68,24 @@ def gcc(*arguments: str | Path) -> None:
     assert done.returncode == 0, f"gcc {' '.join(map(str, arguments))}:\n{done.stderr}"
 
 
-def build_kit(folder: Path) -> Kit:
-    """Compiles runtime, kernels and CMSIS-NN into one library in `folder`."""
-    for name, content in cmsis_nn_files(set(ENTRY_POINTS), None).items():
-        path = folder / "cmsis_nn" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+def build_kit(folder: Path, kernel_set: KernelSet) -> Kit:
+    """Compiles runtime, kernels and the library that they stand on into one library in `folder`."""
     objects, library = folder / "objects", folder / "libfirmware.a"
     objects.mkdir()
-    runtime, kernels = resource_dir("firmware") / "runtime", resource_dir("firmware") / "kernels" / "cmsis_nn"
-    system = ("-isystem", folder / "cmsis_nn" / "Include", *CMSIS_ON_HOST)
-    compile_in(objects, *COMMON, "-w", *system, *sorted((folder / "cmsis_nn" / "Source").rglob("*.c")))
+    runtime = resource_dir("firmware") / "runtime"
+    kernels = resource_dir("firmware") / "kernels" / kernel_set.name
+    system: tuple[str | Path, ...] = ()
+    if kernel_set.library:
+        for name, content in LIBRARIES[kernel_set.library](set(ENTRY_POINTS), None).items():
+            path = folder / "library" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        system = ("-isystem", folder / "library" / "Include", *CMSIS_ON_HOST)
+        compile_in(objects, *COMMON, "-w", *system, *sorted((folder / "library" / "Source").rglob("*.c")))
     ours = [*sorted(runtime.glob("*.c")), *sorted(kernels.glob("*.c"))]
     compile_in(objects, *COMMON, *WARNINGS, "-pedantic", *system, f"-I{runtime}", f"-I{kernels}", *ours)
     subprocess.run(["ar", "rcs", library, *sorted(objects.glob("*.o"))], check=True)
-    return Kit(library, (runtime,))
+    return Kit(kernel_set, library, (runtime,))
 
 
 def build_kernels(kit: Kit, folder: Path) -> Path:

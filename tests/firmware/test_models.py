@@ -47,7 +47,7 @@ def inputs(graph: Graph, samples: NDArray[np.float32], seed: int) -> NDArray[np.
 
 def check(kit: Kit, graph: Graph, x: NDArray[np.int8], folder: Path) -> Plan:
     """Runs the graph in every mode and holds every value against the golden model's."""
-    model = build_model(kit, plan(graph), folder)
+    model = build_model(kit, plan(graph, kit.kernel_set), folder)
     for mode, gates in MODES.items():
         golden = run(graph, x, "open" if gates == "open" else "run")
         runs = run_model(model, x, mode, poison=0xA5)
@@ -233,7 +233,7 @@ def test_closed_groups_are_not_computed(kit: Kit, tmp_path: Path) -> None:
     mask = builder.gate("x", 4)
     output = builder.conv(builder.mask(builder.conv("x", 16), mask), 4)
     graph = quantize(builder.graph(output), builder.samples)
-    model = build_model(kit, plan(graph), tmp_path)
+    model = build_model(kit, plan(graph, kit.kernel_set), tmp_path)
     x = quantize_input(graph, builder.samples)
     index = next(i for i, step in enumerate(model.plan.steps) if step.active)
     closed = 0

@@ -17,7 +17,7 @@ def test_everything_is_there() -> None:
     assert len(names) == len(set(names))
     for name in ("python", "platformio", "scons", "arm-none-eabi-gcc", "arm-none-eabi-libc"):
         assert name in names
-    assert "qemu-system-arm" in names
+    assert {"qemu-system-arm", "qemu-system-riscv32", "qemu-system-xtensa"} <= set(names)
 
 
 def test_missing_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,9 +52,31 @@ def test_programs_that_flash_are_optional(tmp_path: Path, monkeypatch: pytest.Mo
     assert check.found == "st-flash, stm32flash"
 
 
+def test_what_only_emulated_boards_need_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    by_name = {check.name: check for check in doctor.checks()}
+    for name, board in (
+        ("riscv64-unknown-elf-gcc", "riscv32-virt"),
+        ("riscv64-unknown-elf-libc", "riscv32-virt"),
+        ("qemu-system-riscv32", "riscv32-virt"),
+        ("xtensa-lx106-elf-gcc", "xtensa-sim"),
+        ("xtensa-lx106-elf-libc", "xtensa-sim"),
+        ("qemu-system-xtensa", "xtensa-sim"),
+    ):
+        assert (by_name[name].ok, by_name[name].needed) == (True, f"optional, for {board}")
+        assert by_name[name].found.startswith("missing: ") and "apt-get install" in by_name[name].found
+
+
+def test_c_libraries_are_found() -> None:
+    """By the flags that the board gives the compiler."""
+    found = {check.name: check.found for check in doctor.checks() if check.name.endswith("-libc")}
+    assert {name: Path(path).name for name, path in found.items()} == dict.fromkeys(found, "libc.a")
+    assert set(found) == {"arm-none-eabi-libc", "riscv64-unknown-elf-libc", "xtensa-lx106-elf-libc"}
+
+
 def test_compiler_without_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = tmp_path / "arm-none-eabi-gcc"
-    compiler.write_text('#!/bin/sh\necho "libc.a"\n', encoding="utf-8")
+    compiler.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "gcc 12"\n', encoding="utf-8")
     compiler.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     missing = {check.name for check in doctor.checks() if not check.ok}

@@ -9,10 +9,11 @@
  * and the instruction say the same on both.
  *
  * Anything else stops the firmware with PORT_EXIT_FAULT + the exception's number and one line that
- * names the exception, the address of the instruction, the fault status registers CFSR and HFSR, and,
- * where the processor knows it, the address of the access that failed. The stack lies at the bottom of
- * the RAM with forbidden memory below, so a stack that overflows faults and is told as such; so is any
- * other exception that comes when fewer than 256 bytes of stack are left, which the handler needs itself.
+ * names the exception, the address of the instruction, the fault status registers CFSR and HFSR (a
+ * Cortex-M0 has none), and, where the processor knows it, the address of the access that failed. The
+ * stack lies at the bottom of the RAM with forbidden memory below, or its end stands in MSPLIM, so a
+ * stack that overflows faults and is told as such; so is any other exception that comes when fewer than
+ * 256 bytes of stack are left, which the handler needs itself.
  */
 #ifndef FAULT_H
 #define FAULT_H

@@ -2,13 +2,8 @@
 /* Vector table and start-up of every Cortex-M. */
 #include <stdint.h>
 
+#include "core.h"
 #include "fault.h"
-#include "port.h"
-
-/* From firmware.ld. */
-extern uint32_t port_stack_bottom[], port_stack_top[];
-extern uint32_t port_data_load[], port_data_start[], port_data_end[];
-extern uint32_t port_bss_start[], port_bss_end[];
 
 #define SCB_VTOR (*(volatile uint32_t *)0xE000ED08u)
 #define SCB_CFSR (*(volatile uint32_t *)0xE000ED28u)
@@ -24,9 +19,10 @@ extern uint32_t port_bss_start[], port_bss_end[];
 #define RASR_NO_ACCESS_8_KB ((1u << 28) | (12u << 1) | 1u)
 #define GUARD_BYTES 0x2000u
 
-int main(void);
+/* The processor wants the table at a multiple of its size, rounded up to a power of two. */
+#define TABLE_ALIGNMENT (PORT_IRQ_COUNT > 112 ? 1024 : 512)
+
 __attribute__((noreturn)) void port_reset(void);
-__attribute__((noreturn)) void port_start(void);
 
 typedef void (*vector_t)(void);
 
@@ -35,13 +31,13 @@ typedef void (*vector_t)(void);
  * board's TOML: a table that is too short would hand the chip code as addresses.
  */
 struct vector_table {
-    uint32_t *initial_stack;
+    uint8_t *initial_stack;
     vector_t core[15];
     vector_t irq[PORT_IRQ_COUNT];
 };
 
 /* __extension__: C11 has no designator for a range, and how many interrupts there are is the board's to say. */
-__extension__ __attribute__((section(".vectors"), used)) const struct vector_table port_vectors = {
+__extension__ __attribute__((section(".vectors"), used, aligned(TABLE_ALIGNMENT))) const struct vector_table port_vectors = {
     .initial_stack = port_stack_top,
     .core = {port_reset, [1 ... 14] = port_fault_entry},
     .irq = {[0 ... PORT_IRQ_COUNT - 1] = port_fault_entry},
@@ -49,8 +45,8 @@ __extension__ __attribute__((section(".vectors"), used)) const struct vector_tab
 
 /*
  * In assembly because nothing may be assumed yet: a boot loader that jumps here may have left its own
- * stack, and code that the compiler writes may use the FPU, which is off after reset (CPACR: full
- * access to coprocessors 10 and 11).
+ * stack, and code that the compiler writes may use the FPU or Helium, which are off after reset (CPACR:
+ * full access to coprocessors 10 and 11, which are both).
  */
 __attribute__((naked)) void port_reset(void)
 {
@@ -60,7 +56,7 @@ __attribute__((naked)) void port_reset(void)
                      "movs r0, #0\n"
                      "msr control, r0\n"
                      "isb\n"
-#if defined(__ARM_FP)
+#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
                      "ldr r0, =0xE000ED88\n"
                      "ldr r1, [r0]\n"
                      "orr r1, r1, #0x00F00000\n"
@@ -68,13 +64,14 @@ __attribute__((naked)) void port_reset(void)
                      "dsb\n"
                      "isb\n"
 #endif
-                     "bl port_start\n"
+                     "bl core_start\n"
                      ".ltorg\n");
 }
 
 /*
- * Forbids the 8 KB below the stack, and with them below the RAM. Where nothing is there an access may
- * fault by itself, but not everywhere: QEMU's mps2-an386 ignores it.
+ * Cores of ARMv7-M: forbids the 8 KB below the stack, and with them below the RAM. Where nothing is there
+ * an access may fault by itself, but not everywhere: QEMU's mps2-an386 ignores it. Cores of ARMv8-M have
+ * a register for the stack's end. The Cortex-M0 has neither; nothing lies below its RAM.
  */
 static void guard_stack(void)
 {
@@ -87,26 +84,18 @@ static void guard_stack(void)
     MPU_RASR = RASR_NO_ACCESS_8_KB;
     MPU_CTRL = CTRL_ENABLE_OVER_DEFAULT_MAP;
     __asm__ volatile("dsb\n isb" : : : "memory");
+#elif defined(__ARM_ARCH_8M_MAIN__) || defined(__ARM_ARCH_8_1M_MAIN__)
+    __asm__ volatile("msr msplim, %0" : : "r"(port_stack_bottom));
 #endif
 }
 
-void port_start(void)
+/* A Cortex-M0 has no VTOR, its table is where it starts from, and it keeps no fault flags. */
+void core_init(void)
 {
-    const uint32_t *from = port_data_load;
-
+#if !defined(__ARM_ARCH_6M__)
     SCB_VTOR = (uint32_t)(uintptr_t)&port_vectors;
-    for (uint32_t *to = port_data_start; to < port_data_end; to++) {
-        *to = *from++;
-    }
-    for (uint32_t *to = port_bss_start; to < port_bss_end; to++) {
-        *to = 0;
-    }
     /* Fault flags stay until they are cleared; the fault handler relies on a clean start. */
     SCB_CFSR = UINT32_MAX;
+#endif
     guard_stack();
-    port_init();
-    /* Decides for a link now: a fault handler could not step over the BKPT that asks. */
-    (void)port_link();
-    (void)main();
-    port_exit(PORT_EXIT_OK, NULL);
 }

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Arm MPS2 with the AN385, AN386 or AN500 image, which QEMU emulates: CMSDK timer 0 as tick counter,
- * CMSDK UART 0 (Cortex-M System Design Kit, Technical Reference Manual).
+ * Arm's MPS2 and MPS3 FPGA images, which QEMU emulates: the counters of the FPGA's I/O block (FPGAIO) as
+ * tick counter, CMSDK UART 0 (Cortex-M System Design Kit, Technical Reference Manual).
+ *
+ * The images differ in where both lie and in the clock of both, which are definitions in a board's TOML:
+ * PORT_FPGAIO_BASE, PORT_UART_BASE, PORT_CLOCK_HZ.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,67 +14,64 @@
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 
-#define TIMER0_CTRL REGISTER(0x40000000u)
-#define TIMER0_VALUE REGISTER(0x40000004u)
-#define TIMER0_RELOAD REGISTER(0x40000008u)
-#define TIMER0_INTSTATUS REGISTER(0x4000000Cu)
+#define FPGAIO_CLK100HZ REGISTER(PORT_FPGAIO_BASE + 0x14u)
+#define FPGAIO_COUNTER REGISTER(PORT_FPGAIO_BASE + 0x18u)
+#define FPGAIO_PRESCALE REGISTER(PORT_FPGAIO_BASE + 0x1Cu)
 
-#define CTRL_ENABLE (1u << 0)
-#define CTRL_INTERRUPT (1u << 3)
-#define INTSTATUS_UNDERFLOW (1u << 0)
-
-#define UART0_DATA REGISTER(0x40004000u)
-#define UART0_STATE REGISTER(0x40004004u)
-#define UART0_CTRL REGISTER(0x40004008u)
-#define UART0_BAUDDIV REGISTER(0x40004010u)
+#define UART_DATA REGISTER(PORT_UART_BASE + 0x00u)
+#define UART_STATE REGISTER(PORT_UART_BASE + 0x04u)
+#define UART_CTRL REGISTER(PORT_UART_BASE + 0x08u)
+#define UART_BAUDDIV REGISTER(PORT_UART_BASE + 0x10u)
 
 #define STATE_TX_FULL (1u << 0)
 #define STATE_RX_FULL (1u << 1)
 #define UART_CTRL_TX (1u << 0)
 #define UART_CTRL_RX (1u << 1)
 
-#define CLOCK_HZ 25000000u
 #define BAUD 115200u
+
+/* Hundredths of a second after which the counter of 32 bits starts again from 0, rounded down. */
+#define WRAP_CENTISECONDS ((uint32_t)((1ull << 32) / (PORT_CLOCK_HZ / 100u)))
 
 /* Far more polls than a byte needs. */
 #define TRANSMIT_POLLS 1000000u
 
-/* The interrupt stays off in the NVIC; with CTRL_INTERRUPT the timer notes that it has wrapped. */
 void port_init(void)
 {
-    TIMER0_CTRL = 0;
-    TIMER0_RELOAD = UINT32_MAX;
-    TIMER0_VALUE = UINT32_MAX;
-    TIMER0_CTRL = CTRL_ENABLE | CTRL_INTERRUPT;
+    FPGAIO_PRESCALE = 0;
+    port_ticks_restart();
 
-    UART0_BAUDDIV = CLOCK_HZ / BAUD;
-    UART0_CTRL = UART_CTRL_TX | UART_CTRL_RX;
+    UART_BAUDDIV = PORT_CLOCK_HZ / BAUD;
+    UART_CTRL = UART_CTRL_TX | UART_CTRL_RX;
 }
 
 void port_ticks_restart(void)
 {
-    TIMER0_VALUE = UINT32_MAX;
-    TIMER0_INTSTATUS = INTSTATUS_UNDERFLOW;
+    FPGAIO_CLK100HZ = 0;
+    FPGAIO_COUNTER = 0;
 }
 
-/* The timer counts down. */
 uint32_t port_ticks(void)
 {
-    return UINT32_MAX - TIMER0_VALUE;
+    return FPGAIO_COUNTER;
 }
 
+/* The slow counter tells the turns of the fast one apart; near the turn the fast one says on which side. */
 bool port_ticks_wrapped(void)
 {
-    return (TIMER0_INTSTATUS & INTSTATUS_UNDERFLOW) != 0;
+    const uint32_t centiseconds = FPGAIO_CLK100HZ;
+
+    return centiseconds > WRAP_CENTISECONDS + 1 ||
+           (centiseconds >= WRAP_CENTISECONDS - 1 && FPGAIO_COUNTER < (1u << 31));
 }
 
 static bool uart_read(void *context, uint8_t *data, size_t bytes)
 {
     (void)context;
     for (size_t i = 0; i < bytes; i++) {
-        while ((UART0_STATE & STATE_RX_FULL) == 0) {
+        while ((UART_STATE & STATE_RX_FULL) == 0) {
         }
-        data[i] = (uint8_t)UART0_DATA;
+        data[i] = (uint8_t)UART_DATA;
     }
     return true;
 }
@@ -81,12 +81,12 @@ static bool uart_write(void *context, const uint8_t *data, size_t bytes)
     (void)context;
     for (size_t i = 0; i < bytes; i++) {
         uint32_t polls = TRANSMIT_POLLS;
-        while ((UART0_STATE & STATE_TX_FULL) != 0) {
+        while ((UART_STATE & STATE_TX_FULL) != 0) {
             if (--polls == 0) {
                 return false;
             }
         }
-        UART0_DATA = data[i];
+        UART_DATA = data[i];
     }
     return true;
 }

@@ -6,18 +6,43 @@
 /* In the arena: masks, then the output. */
 #define OUTPUT_OFFSET 16
 
+/*
+ * Loops of two and of a thousand instructions, an instruction that does not exist, and an address where
+ * there is nothing. On the host none of them is needed.
+ */
 #if defined(__arm__)
-/* Two or a thousand instructions a round. */
+#define IDLE ".syntax unified\n1: subs %0, %0, #1\n bne 1b\n"
+#define IDLE_LONG ".syntax unified\n1: .rept 997\n nop\n .endr\n subs %0, %0, #1\n beq 2f\n b 1b\n 2:\n"
+#define UNDEFINED ".short 0xde01"
+#define NOWHERE 0xA0000001u
+#elif defined(__riscv)
+#define IDLE "1: addi %0, %0, -1\n bnez %0, 1b\n"
+#define IDLE_LONG "1: .rept 997\n nop\n .endr\n addi %0, %0, -1\n beqz %0, 2f\n j 1b\n 2:\n"
+#define UNDEFINED ".word 0"
+#define NOWHERE 0xA0000000u
+#elif defined(__xtensa__)
+#define IDLE "1: addi %0, %0, -1\n bnez %0, 1b\n"
+#define IDLE_LONG "1: .rept 997\n nop\n .endr\n addi %0, %0, -1\n beqz %0, 2f\n j 1b\n 2:\n"
+#define UNDEFINED "ill"
+#define NOWHERE 0xA0000000u
+#endif
+
+#if defined(IDLE)
+/* By itself: the compiler takes the loop for a few bytes, and would branch across it. */
+__attribute__((noinline)) static void idle_long(uint32_t rounds)
+{
+    __asm__ volatile(IDLE_LONG : "+r"(rounds) : : "cc");
+}
+
 static void idle(uint32_t rounds, bool are_long)
 {
     if (rounds == 0) {
         return;
     }
     if (are_long) {
-        __asm__ volatile("1: .rept 998\n nop\n .endr\n subs %0, %0, #1\n bne.w 1b\n"
-                         : "+r"(rounds) : : "cc");
+        idle_long(rounds);
     } else {
-        __asm__ volatile("1: subs %0, %0, #1\n bne 1b\n" : "+r"(rounds) : : "cc");
+        __asm__ volatile(IDLE : "+r"(rounds) : : "cc");
     }
 }
 
@@ -43,12 +68,14 @@ static uint32_t overflow_earlier(size_t bytes)
 
 static void go_wrong(int8_t how, uint8_t amount)
 {
+    void (*volatile nowhere)(void) = (void (*)(void))NOWHERE; /* volatile: not as far as a call reaches */
+
     if (how == FAKE_UNDEFINED) {
-        __asm__ volatile("udf #1");
+        __asm__ volatile(UNDEFINED);
     } else if (how == FAKE_OVERFLOW) {
         (void)overflow_earlier(8u * amount);
     } else if (how == FAKE_WILD_JUMP) {
-        ((void (*)(void))0xA0000001u)();
+        nowhere();
     }
 }
 #else

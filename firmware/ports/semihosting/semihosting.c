@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The operations are the same on every core; only the instruction that asks for one is not. */
 #include "semihosting.h"
 
 #include <stddef.h>
+
+#include "semihosting_call.h"
 
 /* Operations and constants of Arm's semihosting specification. */
 enum {
@@ -18,15 +21,6 @@ enum {
 
 static uint32_t handle_in;
 static uint32_t handle_out;
-
-static uint32_t semihosting_call(uint32_t operation, const void *argument)
-{
-    register uint32_t r0 __asm__("r0") = operation;
-    register const void *r1 __asm__("r1") = argument;
-
-    __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory", "cc");
-    return r0;
-}
 
 static uint32_t address(const void *pointer)
 {

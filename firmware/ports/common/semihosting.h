@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * semihosting.h: asks the debugger or emulator, by way of BKPT 0xAB, to do what only a host can.
+ * semihosting.h: asks the debugger or emulator to do what only a host can.
  *
- * Where nobody listens for that BKPT the processor takes a HardFault, whose handler (fault.c) lets the
- * call return SEMIHOSTING_NOBODY. So the same binary runs in the emulator and on a bare board. The one
- * case in which it cannot go on is a debugger that is attached but does not serve semihosting: the core
- * then halts at the BKPT, which is what a debugger is for. Let it continue behind the BKPT, enable
- * semihosting in it, or detach it and power-cycle the board.
+ * A call is an instruction that traps: BKPT 0xAB on a Cortex-M, EBREAK between two shifts on RISC-V
+ * (semihosting_call.h of the core). Where nobody listens for it the core takes an exception, whose
+ * handler (fault.c) lets the call return SEMIHOSTING_NOBODY. So the same binary runs in the emulator and
+ * on a bare board. The one case in which it cannot go on is a debugger that is attached but does not
+ * serve semihosting: the core then halts there, which is what a debugger is for. Let it continue behind
+ * the instruction, enable semihosting in it, or detach it and power-cycle the board.
  */
 #ifndef SEMIHOSTING_H
 #define SEMIHOSTING_H
