@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quantisation-aware fine-tuning: a trained gated network learns to decide alike in float and in int8.
 
-A step runs the network as int8 will: weights and activations are rounded exactly where and how the compiler
-rounds them, with its own calibration, and gradients pass straight through. What rounding flips is a mask bit
-whose logit lies near zero, so the loss also asks for distance from there (`margin_loss`). The result is an ordinary
-network of the same layers.
+A mask bit flips where rounding moves a logit across zero. Three things keep it from that:
+
+- A step runs the network as int8 will: weights and activations are rounded exactly where and how the compiler
+  rounds them, with its own calibration, and gradients pass straight through.
+- The weights end on the values that int8 has, so that float and int8 run with the same ones.
+- The loss asks for a distance between logits and zero, on the side where they were (`margin_loss`).
+
+The result is an ordinary network of the same layers.
 """
 
 from __future__ import annotations
@@ -47,10 +51,10 @@ class QatSchedule(Steps):
     """How a network is fine-tuned."""
 
     epochs: int = 2
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     distillation: float = 0.5  # weight of the network as it was against the labels
     budget_weight: float = 40.0  # holds the MACs where they were
-    margin: float = 0.3  # see `margin_loss`; 0 asks for none
+    margin: float = 1.0  # see `margin_loss`; 0 asks for none
     margin_weight: float = 0.5
 
 
@@ -95,11 +99,12 @@ def fine_tune(
     seed: int = 0,
     log: Log = print,
 ) -> keras.Model:
-    """A copy of a trained gated model whose masks differ less between float and int8.
+    """A copy of a trained gated model whose masks differ less between float and int8; it costs as many MACs.
 
     images: (N, H, W, C) float32 in [0, 1], labels: (N,) integers; those the model was trained on.
     calibration: (M, H, W, C) float32, those that `acsgen quantize` will get. The scales follow the weights: they
     are calibrated anew after each epoch. Statistics of batch normalisation and learned groups stay as they are.
+    What it brought is measured by `acsgen.quantize.flips.flips`, on images that are in neither.
     Raises AcsgenError if the compiler cannot read or quantise the model, if it is not float32 throughout, has no
     gate or ends in a softmax; see also `acsgen.nn.training.loop.fit`.
     """
@@ -133,6 +138,9 @@ def fine_tune(
         return "calibrated"
 
     fit(tuned, loss, images, labels, schedule, seed, log, calibrate_anew)
+    for layer in tuned.layers:
+        for kernel, rounded in _rounded_kernel(layer):
+            kernel.assign(rounded)
     return tuned
 
 
@@ -147,7 +155,7 @@ def margin_loss(gate_logits: Mapping[str, Any], masks: Mapping[str, Any], margin
     terms = []
     for name, logits in gate_logits.items():
         rms = tf.sqrt(tf.reduce_mean(tf.square(logits), axis=0) + 1e-12)
-        signed = logits * (2.0 * tf.stop_gradient(masks[name]) - 1.0)
+        signed = logits * tf.stop_gradient(2.0 * masks[name] - 1.0)
         terms.append(tf.reduce_mean(tf.nn.relu(1.0 - signed / (margin * rms))))
     return tf.add_n(terms) / len(terms)
 

@@ -47,7 +47,7 @@ class QuantizeSpec:
     """Epochs with rounding as in int8, after the others; 0: none."""
 
     epochs: int = 0
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,11 @@ def train_dense(
     keep: Callable[[EpochEnd], None] | None = None,
     start: State | None = None,
     resumable: bool = False,
+    teacher: keras.Model | None = None,
 ) -> None:
     """Trains an ungated model; groups that are still learned are pulled to their `group_size`.
+
+    teacher: a trained model to learn from beside the labels, as `schedule.distillation` says.
 
     The arguments from `after_epoch` on are those of `loop.fit`.
     """
@@ -45,7 +48,7 @@ def train_dense(
         logits = tf.cast(model(x, training=True), tf.float32)
         entropy = _cross_entropy(logits, y, schedule.label_smoothing)
         parts = {"loss": entropy, "acc": _batch_accuracy(logits, y)}
-        total = entropy
+        total = _with_teacher(entropy, logits, teacher, x, schedule)
         if learning:
             groups = group_size_loss(learning)
             parts["groups"] = groups
@@ -94,11 +97,7 @@ def train_gated(
         logits, *masks = probe(x, training=True)
         logits = tf.cast(logits, tf.float32)
         entropy = _cross_entropy(logits, y, schedule.label_smoothing)
-        total = entropy
-        if teacher is not None:
-            guide = tf.stop_gradient(tf.cast(teacher(x, training=False), tf.float32))
-            total = (1.0 - schedule.distillation) * entropy
-            total += schedule.distillation * distillation_loss(logits, guide)
+        total = _with_teacher(entropy, logits, teacher, x, schedule)
         named = {name: tf.cast(mask, tf.float32) for name, mask in zip(outputs, masks, strict=True)}
         total += schedule.budget_weight * budget_loss(table, named, target)
         parts = {
@@ -125,6 +124,13 @@ def _cross_entropy(logits: Any, labels: Any, smoothing: float) -> Any:
     classes = int(logits.shape[-1])
     goal = tf.one_hot(labels, classes) * (1.0 - smoothing) + smoothing / classes
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(goal, logits))
+
+
+def _with_teacher(entropy: Any, logits: Any, teacher: keras.Model | None, x: Any, schedule: Schedule) -> Any:
+    if teacher is None:
+        return entropy
+    guide = tf.stop_gradient(tf.cast(teacher(x, training=False), tf.float32))
+    return (1.0 - schedule.distillation) * entropy + schedule.distillation * distillation_loss(logits, guide)
 
 
 def _batch_accuracy(logits: Any, labels: Any) -> Any:

@@ -29,7 +29,7 @@ from acsgen.nn.training.networks import learned_groups, train_dense, train_gated
 from acsgen.nn.training.schedule import Schedule
 from acsgen.nn.zoo import ZOO, copy_weights, gated_twin
 
-__all__ = ["Pair", "Phase", "Precision", "Reached", "Start", "train_pair"]
+__all__ = ["Pair", "Phase", "Precision", "Reached", "Start", "fast_form", "train_pair"]
 
 Phase = Literal["groups", "dense", "gates", "gated"]
 _PHASES: tuple[Phase, ...] = get_args(Phase)
@@ -73,6 +73,7 @@ def train_pair(
     precision: Precision = "float32",
     validate_every: int = 4,
     dense: keras.Model | None = None,
+    teacher: keras.Model | None = None,
     start: Start | None = None,
     keep: Callable[[Reached], None] | None = None,
     keep_dense: Callable[[keras.Model], None] | None = None,
@@ -88,6 +89,7 @@ def train_pair(
     precision: of the training steps; bfloat16 is slow on processors without it.
     validate_every: epochs between two measurements on the validation images; the last epoch is always measured.
     dense: a trained dense twin to start from; none is trained then.
+    teacher: of the dense twin, if it shall have one: any trained model of the same images and classes.
     start: goes on from there, with the same arguments as before; in phases "gates" and "gated" it needs `dense`.
     keep(reached) is called after each epoch, keep_dense(twin) between the twin's training and the gated one.
 
@@ -101,10 +103,10 @@ def train_pair(
     known = {**arguments, "input_shape": shape, "classes": data.classes, "seed": seed}
     steps = _Steps(data, group_epochs, log, validate_every, start, keep)
     build = partial(ZOO[member].build, gated=False, **known)
-    twin = _fast(build, precision)
+    twin = fast_form(build, precision)
     if dense is None:
         dense = build()
-        steps.run_both(("groups", "dense"), (seed, seed + 1), twin, dense, schedule_dense)
+        steps.run_both(("groups", "dense"), (seed, seed + 1), twin, dense, schedule_dense, teacher)
         if keep_dense is not None:
             keep_dense(dense)
     else:
@@ -114,7 +116,7 @@ def train_pair(
         return Pair(dense, None)
     build = partial(gated_twin, dense, member=member, **known)
     gated = build()
-    steps.run_both(("gates", "gated"), (seed + 3, seed + 2), _fast(build, precision), gated, schedule_gated, twin)
+    steps.run_both(("gates", "gated"), (seed + 3, seed + 2), fast_form(build, precision), gated, schedule_gated, twin)
     return Pair(dense, gated)
 
 
@@ -123,8 +125,8 @@ def _fix_groups(model: keras.Model) -> None:
         layer.freeze_groups()
 
 
-def _fast(build: Callable[..., keras.Model], precision: Precision) -> keras.Model:
-    """A model for training steps."""
+def fast_form(build: Callable[..., keras.Model], precision: Precision) -> keras.Model:
+    """A model for training steps: of `build(batch_norm=...)`, in that precision, with a faster batch normalisation."""
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
@@ -191,7 +193,7 @@ class _Steps:
             if self.keep is not None:
                 self.keep(Reached(phase, end, measured[0] if measured else None))
 
-        train = train_dense if teacher is None else partial(train_gated, teacher=teacher)
+        train = train_gated if phase in ("gates", "gated") else train_dense
         train(
             fast,
             self.data.train.x,
@@ -203,5 +205,6 @@ class _Steps:
             keep=keep,
             start=self.start.state if self.start is not None and self.start.phase == phase else None,
             resumable=True,
+            teacher=teacher,
         )
         copy_weights(fast, ordinary)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is trained: one job for each network of the tables.
+
+A unit is a dense network and whatever starts from it or is compared with it, in an order in which each job finds
+what it needs. Units do not depend on each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+#: Images of Fashion-MNIST: a fixed subset to train on, and the ones that nothing is decided with.
+TRAIN_IMAGES, VALIDATION_IMAGES = 12_000, 2_000
+BATCH = 128
+DENSE_EPOCHS, GATED_EPOCHS = 16, 14
+SEEDS = (0, 1)
+
+Kind = Literal["dense", "gated", "static", "tuned"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network to train.
+
+    name: also of its folder. dense: without gates; gated: from the weights of the job `teacher`, to `target` of its
+    MACs; tuned: the gated network `teacher`, fine-tuned with rounding as in int8; static: without gates and narrower, with as many MACs as the job `rival` executes in the mean, taught by
+    `teacher` for as many epochs as the rival and its twin together.
+    """
+
+    name: str
+    kind: Kind
+    member: str
+    seed: int
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    target: float | None = None
+    teacher: str | None = None
+    rival: str | None = None
+
+
+#: Budgets of each member, in shares of the dense MACs. A densenet cannot skip as much as the others.
+BUDGETS: Mapping[str, tuple[float, ...]] = {
+    "acs_resnet": (0.5, 0.7),
+    "acs_mobilenet": (0.5, 0.7),
+    "acs_bottleneck_resnet": (0.5, 0.7),
+    "acs_densenet": (0.65, 0.8),
+    "g_resnext": (),
+}
+
+#: Gate designs compared on acs_resnet at half of its MACs, with the arguments that they need.
+#: A random gate cannot be trained to a budget: as many of its bits are open as half of the MACs allow.
+GATE_MEMBER, GATE_TARGET = "acs_resnet", 0.5
+GATE_DESIGNS: Mapping[str, Mapping[str, Any]] = {
+    "grid": {},
+    "conv": {},
+    "conv_plain": {},
+    "conv_grouped": {},
+    "conv_separable": {},
+    "squeeze": {},
+    "feedforward": {},
+    "random": {"gate_open": 0.48},
+    "constant": {},
+}
+
+#: Convolutions of the backbone compared on acs_bottleneck_resnet, and on g_resnext without gates.
+CONV_MEMBER, CONV_TARGET = "acs_bottleneck_resnet", 0.5
+CONV_DESIGNS = ("dg", "grouped", "separable", "plain")
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:.0f}"
+
+
+def member_unit(member: str, seed: int) -> list[Job]:
+    """A member of the zoo: its twin, and for each budget the gated network and its static rival."""
+    dense = f"{member}-s{seed}-dense"
+    jobs = [Job(dense, "dense", member, seed)]
+    for target in BUDGETS[member]:
+        gated = f"{member}-s{seed}-gated{percent(target)}"
+        jobs.append(Job(gated, "gated", member, seed, target=target, teacher=dense))
+        static = f"{member}-s{seed}-static{percent(target)}"
+        jobs.append(Job(static, "static", member, seed, teacher=dense, rival=gated))
+        if target == BUDGETS[member][0]:
+            jobs.append(Job(f"{member}-s{seed}-tuned{percent(target)}", "tuned", member, seed, teacher=gated))
+    if member == GATE_MEMBER:
+        jobs += [gate_job(design, seed) for design in GATE_DESIGNS if design != "grid"]
+    return jobs
+
+
+def gate_job(design: str, seed: int) -> Job:
+    """acs_resnet with gates of another design; `grid` is the member's own."""
+    if design == "grid":
+        return Job(f"{GATE_MEMBER}-s{seed}-gated{percent(GATE_TARGET)}", "gated", GATE_MEMBER, seed)
+    return Job(
+        f"{GATE_MEMBER}-s{seed}-gate-{design}",
+        "gated",
+        GATE_MEMBER,
+        seed,
+        {"gate": design, **GATE_DESIGNS[design]},
+        target=GATE_TARGET,
+        teacher=f"{GATE_MEMBER}-s{seed}-dense",
+    )
+
+
+def conv_unit(conv: str, seed: int) -> list[Job]:
+    """acs_bottleneck_resnet with other convolutions; `dg` is the member's own."""
+    if conv == "dg":
+        name = f"{CONV_MEMBER}-s{seed}"
+        target = percent(CONV_TARGET)
+        return [
+            Job(f"{name}-dense", "dense", CONV_MEMBER, seed),
+            Job(f"{name}-gated{target}", "gated", CONV_MEMBER, seed),
+        ]
+    name = f"{CONV_MEMBER}-s{seed}-conv-{conv}"
+    dense = Job(f"{name}-dense", "dense", CONV_MEMBER, seed, {"conv": conv})
+    return [
+        dense,
+        Job(f"{name}-gated", "gated", CONV_MEMBER, seed, {"conv": conv}, target=CONV_TARGET, teacher=dense.name),
+    ]
+
+
+def resnext_plain_unit(seed: int) -> list[Job]:
+    """g_resnext with plain convolutions: what its learned groups are compared with."""
+    return [Job(f"g_resnext-s{seed}-conv-plain", "dense", "g_resnext", seed, {"conv": "plain"})]
+
+
+def units() -> list[list[Job]]:
+    """All units, those first that others are compared with."""
+    members = [member_unit(member, seed) for seed in SEEDS for member in BUDGETS if member != "acs_densenet"]
+    convs = [conv_unit(conv, seed) for seed in SEEDS for conv in CONV_DESIGNS if conv != "dg"]
+    plain = [resnext_plain_unit(seed) for seed in SEEDS]
+    densenets = [member_unit("acs_densenet", seed) for seed in SEEDS]
+    return [*members, *convs, *plain, *densenets]
