@@ -158,6 +158,12 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def experiments(session: nox.Session) -> None:
+    """Trains and measures the zoo, hours long, resumable; writes docs/results.md. Needs dataset-fashion-mnist."""
+    run(session, "python", "-m", "experiments", *session.posargs)
+
+
+@nox.session
 def train(session: nox.Session) -> None:
     """Trains the demo's network anew; needs Debian's dataset-fashion-mnist."""
     run(session, "python", "demo/train.py", *session.posargs)

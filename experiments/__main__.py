@@ -32,6 +32,7 @@ def everything(context: typer.Context) -> None:
     """
     if context.invoked_subcommand is None:
         train()
+        recipe()
         measure()
         tables()
 
@@ -40,6 +41,17 @@ def everything(context: typer.Context) -> None:
 def train(root: Folder = ROOT, workers: Workers = 2, precision: Precision = "float32") -> None:
     """Trains what is not yet trained. Example: python -m experiments train --workers 2"""
     _in_processes("train-unit", root, workers, "--precision", precision)
+
+
+@app.command()
+def recipe(root: Folder = ROOT) -> None:
+    """Trains the recipe that acsgen ships on all images. Example: python -m experiments recipe"""
+    from acsgen.tf_start import start_tensorflow
+
+    start_tensorflow(1)
+    from experiments.recipe import run_recipe
+
+    console.print(run_recipe(root))
 
 
 @app.command()

@@ -24,9 +24,15 @@ Kind = Literal["dense", "gated", "static", "tuned"]
 class Job:
     """One network to train.
 
-    name: also of its folder. dense: without gates; gated: from the weights of the job `teacher`, to `target` of its
-    MACs; tuned: the gated network `teacher`, fine-tuned with rounding as in int8; static: without gates and narrower, with as many MACs as the job `rival` executes in the mean, taught by
-    `teacher` for as many epochs as the rival and its twin together.
+    name: also of its folder. kind:
+
+    - dense: without gates.
+    - gated: from the weights of the job `teacher`, to `target` of its MACs.
+    - tuned: the gated network of the job `teacher`, fine-tuned with rounding as in int8.
+    - static: without gates and narrower, with as many MACs as the job `rival` executes in the mean; taught by
+      `teacher`, for as many epochs as the rival and its twin together.
+
+    arguments: of the zoo's builder. schedule: what differs from the usual one.
     """
 
     name: str
@@ -37,6 +43,7 @@ class Job:
     target: float | None = None
     teacher: str | None = None
     rival: str | None = None
+    schedule: Mapping[str, Any] = field(default_factory=dict)
 
 
 #: Budgets of each member, in shares of the dense MACs. A densenet cannot skip as much as the others.
@@ -63,6 +70,15 @@ GATE_DESIGNS: Mapping[str, Mapping[str, Any]] = {
     "constant": {},
 }
 
+#: Ways to train a gate that were tried on the same network, beside the usual one.
+SCHEDULES: Mapping[str, Mapping[str, Any]] = {
+    "no-teacher": {"distillation": 0.0},
+    "no-noise": {"noise_share": 1e-6},
+    "no-ramp": {"start_share": 0.0, "ramp_share": 1e-6},
+    "light-budget": {"budget_weight": 4.0},
+    "smoothing": {"label_smoothing": 0.1},
+}
+
 #: Convolutions of the backbone compared on acs_bottleneck_resnet, and on g_resnext without gates.
 CONV_MEMBER, CONV_TARGET = "acs_bottleneck_resnet", 0.5
 CONV_DESIGNS = ("dg", "grouped", "separable", "plain")
@@ -85,7 +101,21 @@ def member_unit(member: str, seed: int) -> list[Job]:
             jobs.append(Job(f"{member}-s{seed}-tuned{percent(target)}", "tuned", member, seed, teacher=gated))
     if member == GATE_MEMBER:
         jobs += [gate_job(design, seed) for design in GATE_DESIGNS if design != "grid"]
+        jobs += [schedule_job(way, seed) for way in SCHEDULES]
     return jobs
+
+
+def schedule_job(way: str, seed: int) -> Job:
+    """The network of the gate designs with its usual gates, trained in another way."""
+    return Job(
+        f"{GATE_MEMBER}-s{seed}-way-{way}",
+        "gated",
+        GATE_MEMBER,
+        seed,
+        target=GATE_TARGET,
+        teacher=f"{GATE_MEMBER}-s{seed}-dense",
+        schedule=SCHEDULES[way],
+    )
 
 
 def gate_job(design: str, seed: int) -> Job:

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def train_job(job: Job, root: Path, data: Dataset, precision: Any) -> dict[str, 
     teacher = None
     if job.kind == "gated":
         assert job.target is not None
-        schedules = DENSE, _with_target(job.target)
+        schedules = DENSE, replace(GATED, **{"target": job.target, **job.schedule})
     elif job.kind == "static":
         assert job.rival is not None and twin is not None
         schedules = STATIC, None
@@ -117,10 +117,6 @@ def width_for(member: str, data: Dataset, macs: float) -> float:
         network = ZOO[member].build(gated=False, input_shape=shape, classes=data.classes, width=float(width))
         costs[float(width)] = abs(mac_table(network).dense - macs)
     return min(costs, key=lambda width: costs[width])
-
-
-def _with_target(target: float) -> Schedule:
-    return Schedule(epochs=GATED.epochs, batch=BATCH, budget_weight=GATED.budget_weight, target=target)
 
 
 def _model(root: Path, job: str) -> keras.Model:
