@@ -86,7 +86,10 @@ def document(rows: dict[str, Row], recipe: dict[str, Any] | None) -> str:
     emulated = sum(row.measured["emulated"] for row in rows.values())
     mismatches = sum(row.measured["mismatches"] for row in rows.values())
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, keep_trailing_newline=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=False,  # noqa: S701  Markdown, not HTML
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
     )
     environment.filters["thousands"] = "{:,}".format
     return environment.get_template("results.md.j2").render(
