@@ -43,17 +43,17 @@ def runs_in(board: Board) -> tuple[str, ...]:
     return tuple(names[engine] for engine in engines(board))
 
 
-def choose_engine(board: Board, transport: Transport = "semihosting") -> Engine:
+def choose_engine(board: Board) -> Engine:
     """The engine to use if nobody has named one: the first that is installed.
 
-    Only QEMU has a UART. Where none is installed it is the first; starting it says how to install it.
+    Where none is installed it is the better one; starting it says how to install it.
     Raises AcsgenError if no engine knows the board.
     """
     known = engines(board)
     if not known:
         raise AcsgenError(f"board {board.name} has no emulator; use a real one")
     program = board.emulator.program if board.emulator else ""
-    if "unicorn" in known and transport == "semihosting" and is_installed() and shutil.which(program) is None:
+    if "unicorn" in known and is_installed() and shutil.which(program) is None:
         return "unicorn"
     return known[0]
 
@@ -62,9 +62,7 @@ def open_emulator(
     board: Board, elf: Path, *, engine: Engine | None = None, transport: Transport = "semihosting"
 ) -> Emulator | UnicornEmulator:
     """An emulator of the board with this firmware, to be used with ``with``; ``engine`` None chooses one."""
-    engine = engine or choose_engine(board, transport)
+    engine = engine or choose_engine(board)
     if engine == "unicorn":
-        if transport != "semihosting":
-            raise AcsgenError("Unicorn has no UART; use QEMU, or leave out the UART")
-        return UnicornEmulator(board, elf)
+        return UnicornEmulator(board, elf, transport=transport)
     return Emulator(board, elf, transport=transport)

@@ -132,7 +132,7 @@ def verify(
     comparison = _Comparison(graph, plan)
     gated: list[RunResult] = []
     dense: list[int] = []
-    engine = engine or choose_engine(board, transport)
+    engine = engine or choose_engine(board)
     with open_emulator(board, firmware_of(project), engine=engine, transport=transport) as emulator:
         if emulator.info.fingerprint != fingerprint(model):
             raise AcsgenError(f"{project}: its firmware was built from another model.acsq: acsgen build {project}")
