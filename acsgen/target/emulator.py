@@ -68,9 +68,12 @@ class RunResult:
     masks: npt.NDArray[np.uint8]
     """One entry per gated group: 1 computed, 0 skipped."""
     instructions: int
-    """Instructions that the run took, exact; 0 if tensors were sent."""
+    """Instructions that the run took, exact; 0 if tensors or steps were sent."""
     tensors: dict[int, bytes]
     """Every tensor by its index in ``plan.json``, if they were asked for."""
+    steps: dict[int, int]
+    """Instructions of every step by its index in ``plan.json``, if they were asked for; about a dozen
+    of each are those of looking on."""
 
 
 class Emulator:
@@ -128,21 +131,30 @@ class Emulator:
         data: npt.ArrayLike,
         mode: RunMode = RunMode.SKIP,
         *,
+        masks: npt.ArrayLike = (),
         tensors: bool = False,
+        steps: bool = False,
         timeout: float = 120.0,
     ) -> RunResult:
-        """Runs the model on one input of int8 values; ``timeout`` in seconds."""
+        """Runs the model on one input of int8 values; ``timeout`` in seconds.
+
+        masks: for mode GIVEN, one entry per gated group. tensors, steps: also what every step wrote, or took.
+        """
         import numpy as np
 
         values = np.asarray(data)
         if values.dtype != np.int8:
             raise AcsgenError(f"an input is an array of int8, not of {values.dtype}")
-        result = self.link.run(self.info, values.tobytes(), mode, tensors=tensors, timeout=timeout)
+        given = np.asarray(masks, np.uint8).tobytes()
+        result = self.link.run(
+            self.info, values.tobytes(), mode, masks=given, tensors=tensors, steps=steps, timeout=timeout
+        )
         return RunResult(
             output=np.frombuffer(result.output, dtype=np.int8),
             masks=np.frombuffer(result.masks, dtype=np.uint8),
             instructions=self._spec.instructions(result.ticks),
             tensors=result.tensors,
+            steps={index: self._spec.instructions(ticks) for index, ticks in result.steps.items()},
         )
 
     def wait(self, timeout: float = 10.0) -> int:

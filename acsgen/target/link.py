@@ -25,8 +25,10 @@ _INFO = struct.Struct("<6I")
 _RUN = struct.Struct("<BB")
 _TICKS = struct.Struct("<I")
 _INDEX = struct.Struct("<H")
+_STEP = struct.Struct("<HI")
 
 _FLAG_TENSORS = 0x01
+_FLAG_TICKS = 0x02
 _TEXT_LIMIT = 1024
 """Longest name or reason that is believed, in bytes."""
 
@@ -39,6 +41,7 @@ class Command(IntEnum):
     EXIT = 0x03
     TENSOR = 0x04
     FAULT = 0x05
+    STEP = 0x06
 
 
 class Status(IntEnum):
@@ -60,6 +63,7 @@ class RunMode(IntEnum):
     SKIP = 0
     MULTIPLY = 1
     OPEN = 2
+    GIVEN = 3
 
 
 class LinkError(AcsgenError):
@@ -141,11 +145,13 @@ class LinkResult:
     """What one run gave."""
 
     ticks: int
-    """Ticks of the run alone; 0 if tensors were sent, which would count too."""
+    """Ticks of the run alone; 0 if tensors or steps were sent, which would count too."""
     masks: bytes
     output: bytes
     tensors: dict[int, bytes]
     """Bytes of every tensor by its index, if they were asked for."""
+    steps: dict[int, int]
+    """Ticks of every step by its index, if they were asked for."""
 
 
 def encode_frame(command: int, payload: bytes = b"", *, tag: int = 0) -> bytes:
@@ -206,35 +212,46 @@ class LinkClient:
         data: bytes,
         mode: RunMode,
         *,
+        masks: bytes = b"",
         tensors: bool = False,
+        steps: bool = False,
         timeout: float = 60.0,
     ) -> LinkResult:
-        """Runs the model on one input.
+        """Runs the model on one input, in mode GIVEN with these masks, 0 or 1 for every gated group.
 
-        The time-out is for each frame: a run that sends tensors may take longer as a whole.
+        tensors, steps: send every tensor, or else the ticks of every step. The time-out is for each frame: a run that sends tensors may take longer as a whole.
         """
         if len(data) != info.input_bytes:
             raise AcsgenError(f"model {info.name} takes inputs of {info.input_bytes} bytes, this one has {len(data)}")
-        self._ask(Command.RUN, _RUN.pack(mode, _FLAG_TENSORS if tensors else 0) + data, timeout)
+        if len(masks) != (info.mask_bytes if mode is RunMode.GIVEN else 0):
+            raise AcsgenError(f"model {info.name} has {info.mask_bytes} gated groups, got {len(masks)} for {mode.name}")
+        flag = _FLAG_TENSORS if tensors else _FLAG_TICKS if steps else 0
+        self._ask(Command.RUN, _RUN.pack(mode, flag) + masks + data, timeout)
         result_bytes = _TICKS.size + info.mask_bytes + info.output_bytes
         limit = max(result_bytes, _INDEX.size + info.arena_bytes + info.input_bytes)
         seen: dict[int, bytes] = {}
+        taken: dict[int, int] = {}
         while True:
             frame = self._answer(Command.RUN, limit, time.monotonic() + timeout)
-            if frame.command != Command.TENSOR | RESPONSE:
+            payload = frame.payload
+            if frame.command == Command.RUN | RESPONSE:
                 break
-            if len(frame.payload) < _INDEX.size:
-                raise LinkError("the firmware sent a tensor without an index")
-            (index,) = _INDEX.unpack_from(frame.payload)
-            seen[index] = frame.payload[_INDEX.size :]
-        payload = frame.payload
+            is_step = frame.command == Command.STEP | RESPONSE
+            if len(payload) < _INDEX.size or (is_step and len(payload) != _STEP.size):
+                raise LinkError(f"the firmware sent a {'step' if is_step else 'tensor'} of {len(payload)} bytes")
+            if is_step:
+                index, ticks = _STEP.unpack(payload)
+                taken[index] = ticks
+            else:
+                (index,) = _INDEX.unpack_from(payload)
+                seen[index] = payload[_INDEX.size :]
         if len(payload) != result_bytes:
             raise LinkError(f"the firmware's result has {len(payload)} bytes; its INFO promised {result_bytes}")
         (ticks,) = _TICKS.unpack_from(payload)
         if ticks == TICKS_OVERFLOW:
             raise AcsgenError(f"model {info.name} ran longer than its tick counter can count")
         output_at = _TICKS.size + info.mask_bytes
-        return LinkResult(ticks, payload[_TICKS.size : output_at], payload[output_at:], seen)
+        return LinkResult(ticks, payload[_TICKS.size : output_at], payload[output_at:], seen, taken)
 
     def exit(self, timeout: float = 5.0) -> None:
         """Ends the firmware where it can be ended; a board goes on listening."""
@@ -263,7 +280,7 @@ class LinkClient:
         """
         wanted = {command | RESPONSE}
         if command is Command.RUN:
-            wanted.add(Command.TENSOR | RESPONSE)
+            wanted |= {Command.TENSOR | RESPONSE, Command.STEP | RESPONSE}
         while True:
             frame = self._receive(limit, deadline)
             if frame.command == Command.FAULT | RESPONSE:

@@ -12,7 +12,7 @@ import pytest
 
 from acsgen.resources import resource_dir
 from acsgen.target.link import MAGIC, RESPONSE, Command, LinkClient, Status, encode_frame
-from tests.target.fake_project import INPUT_BYTES, MODEL
+from tests.target.fake_project import INPUT_BYTES, MASK_BYTES, MODEL
 
 HERE = Path(__file__).parent
 LAST_TAG = 0xEE
@@ -45,9 +45,9 @@ def random_piece(rng: random.Random) -> bytes:
         return MAGIC + rng.randbytes(8)
     if kind == 2:  # a plausible header, any length
         header = bytes([1, rng.choice(list(Command)), 0, rng.randrange(256)])
-        length = rng.choice([0, 1, 17, 18, 19, 2**16, 2**31, 2**32 - 1])
+        length = rng.choice([0, 1, 17, 18, 19, 21, 22, 23, 2**16, 2**31, 2**32 - 1])
         return MAGIC + header + length.to_bytes(4, "little")
-    payload = bytes([rng.randrange(4), rng.randrange(3)]) + rng.randbytes(INPUT_BYTES)
+    payload = bytes([rng.randrange(5), rng.randrange(4)]) + rng.randbytes(INPUT_BYTES + rng.choice([0, MASK_BYTES]))
     frame = encode_frame(Command.RUN, payload) if kind < 5 else encode_frame(Command.INFO)
     if kind == 3:  # damaged
         at = rng.randrange(len(frame))

@@ -23,7 +23,7 @@ from acsgen.target.link import (
     Status,
     encode_frame,
 )
-from tests.target.fake_project import INPUT_BYTES, fake_input
+from tests.target.fake_project import INPUT_BYTES, MASK_BYTES, fake_input
 
 RUN_PAYLOAD = bytes([RunMode.SKIP, 0]) + bytes(INPUT_BYTES)
 
@@ -57,13 +57,15 @@ def with_header(version: int, command: int, length: int) -> bytes:
         (with_header(1, Command.EXIT, 1 << 24), Command.EXIT, Status.BAD_LENGTH),
         (with_header(1, 0x77, 0), 0x77, Status.BAD_COMMAND),
         (with_header(2, Command.INFO, 0), Command.INFO, Status.BAD_VERSION),
+        (encode_frame(Command.RUN, b"\x03" + RUN_PAYLOAD[1:], tag=9), Command.RUN, Status.BAD_ARGUMENT),
+        (encode_frame(Command.RUN, RUN_PAYLOAD + bytes(MASK_BYTES), tag=9), Command.RUN, Status.BAD_ARGUMENT),
         (
-            encode_frame(Command.RUN, b"\x03" + RUN_PAYLOAD[1:], tag=9),
+            encode_frame(Command.RUN, b"\x04" + RUN_PAYLOAD[1:], tag=9),
             Command.RUN,
             Status.BAD_ARGUMENT,
         ),
         (
-            encode_frame(Command.RUN, b"\x00\x02" + RUN_PAYLOAD[2:], tag=9),
+            encode_frame(Command.RUN, b"\x00\x03" + RUN_PAYLOAD[2:], tag=9),
             Command.RUN,
             Status.BAD_ARGUMENT,
         ),

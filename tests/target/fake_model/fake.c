@@ -115,7 +115,7 @@ static bool run(void *arena, const int8_t *input, int8_t *output, acs_mode_t mod
     go_wrong(trouble, (uint8_t)input[0]);
     idle(rounds_of(input), trouble == FAKE_LONG_ROUNDS);
     for (size_t i = 0; i < FAKE_MASK_BYTES; i++) {
-        masks[i] = mode == ACS_OPEN ? 1 : (uint8_t)input[i] & 1;
+        masks[i] = mode == ACS_OPEN ? 1 : mode == ACS_GIVEN ? masks[i] : (uint8_t)input[i] & 1;
     }
     for (size_t i = 0; i < FAKE_OUTPUT_BYTES; i++) {
         reversed[i] = input[FAKE_INPUT_BYTES - 1 - i];
