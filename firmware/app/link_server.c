@@ -91,7 +91,8 @@ static void send_ticks(void *context, uint16_t index, const int8_t *data, size_t
 {
     sender_t *sender = context;
     const link_counter_t *counter = sender->request->server->counter;
-    const uint32_t ticks = counter->ticks() - sender->ticks;
+    const uint32_t taken = counter->ticks() - sender->ticks;
+    const uint32_t ticks = counter->wrapped() ? LINK_TICKS_OVERFLOW : taken;
     const uint8_t little[] = {(uint8_t)ticks, (uint8_t)(ticks >> 8), (uint8_t)(ticks >> 16),
                               (uint8_t)(ticks >> 24)};
 
@@ -147,14 +148,14 @@ static link_outcome_t run_timed(const request_t *request, acs_mode_t mode)
     return outcome(send_result(request, counter->wrapped() ? LINK_TICKS_OVERFLOW : ticks));
 }
 
-/* Reads what is run: masks if the caller gives them, then the input. */
-static bool read_input(request_t *request, size_t mask_bytes)
+/* Reads what is run: a byte per gated group where the mode wants them, then the input. */
+static bool read_input(request_t *request, size_t group_bytes)
 {
     const link_server_t *server = request->server;
 
     /* No run may find what an earlier one left: a group that was skipped, but needed, shows at once. */
     memset(server->arena, ARENA_POISON, server->model->arena_bytes);
-    return link_read(&request->frame, server->arena, mask_bytes) &&
+    return link_read(&request->frame, server->arena, group_bytes) &&
            link_read(&request->frame, server->input, server->model->input_bytes);
 }
 
@@ -176,8 +177,8 @@ static link_outcome_t serve_run(request_t *request)
     if (!intact) {
         return refuse(request, LINK_BAD_CRC);
     }
-    const uint32_t given = argument[0] == ACS_GIVEN ? model->mask_bytes : 0;
-    if (argument[0] > ACS_GIVEN || argument[1] > LINK_FLAG_TICKS || length != plain + given) {
+    const uint32_t given = argument[0] >= ACS_GIVEN ? model->mask_bytes : 0;
+    if (argument[0] > ACS_BUDGET || argument[1] > LINK_FLAG_TICKS || length != plain + given) {
         return refuse(request, LINK_BAD_ARGUMENT);
     }
     acs_mode_t mode = (acs_mode_t)argument[0];

@@ -11,6 +11,8 @@ static bool decide(acs_mode_t mode, int8_t logit, int8_t zero_point, uint8_t giv
         return true;
     case ACS_GIVEN:
         return given != 0;
+    case ACS_BUDGET:
+        return logit > zero_point + (int8_t)given;
     default:
         return logit > zero_point;
     }
