@@ -28,7 +28,7 @@ def run(
     """The values of the tensors `keep` (None: of all): int8 (N, ...), masks uint8 (N, G).
 
     x: int8 (N, *input shape), as `quantize_input` makes it. gates: see `acsgen.graph.execute.Gates`.
-    raised: by how much the threshold of every gate is, in steps of its logits (mode ACS_BUDGET of `acs.h`).
+    raised: by how much the threshold of every gate is, in steps of two of its logits (mode ACS_BUDGET of `acs.h`).
     Masks are honoured by multiplying: everything is computed, closed channels are then cleared.
     """
     if x.dtype != np.int8:
@@ -37,7 +37,7 @@ def run(
     def step(op: Op, values: tuple[NDArray[Any], ...]) -> NDArray[Any]:
         sources = tuple(graph.tensors[name] for name in op.inputs)
         if isinstance(op, Gate):
-            sources = (replace(sources[0], zero_point=sources[0].zero_point + raised),)
+            sources = (replace(sources[0], zero_point=sources[0].zero_point + 2 * raised),)
         return compute(op, values, sources, graph.tensors[op.output])
 
     return execute(graph, x, step, gates, keep)

@@ -22,8 +22,8 @@ VERSION = 1
 RESPONSE = 0x80
 TICKS_OVERFLOW = 0xFFFF_FFFF
 
-_HEADER = struct.Struct("<BBBBI")
-_CRC = struct.Struct("<I")
+HEADER = struct.Struct("<BBBBI")
+CRC = struct.Struct("<I")
 _INFO = struct.Struct("<6I")
 _RUN = struct.Struct("<BB")
 _TICKS = struct.Struct("<I")
@@ -126,8 +126,8 @@ class LinkResult:
 
 def encode_frame(command: int, payload: bytes = b"", *, tag: int = 0) -> bytes:
     """Returns the bytes of a request."""
-    body = _HEADER.pack(VERSION, command, 0, tag, len(payload)) + payload
-    return MAGIC + body + _CRC.pack(zlib.crc32(body))
+    body = HEADER.pack(VERSION, command, 0, tag, len(payload)) + payload
+    return MAGIC + body + CRC.pack(zlib.crc32(body))
 
 
 class LinkClient:
@@ -178,7 +178,7 @@ class LinkClient:
         """Runs the model on one input.
 
         groups: in the modes GIVEN and BUDGET one byte per gated group: its mask, 0 or 1, or by how much its
-        threshold is raised, int8. tensors, steps: send every tensor, or else the ticks of every step.
+        threshold is raised, int8, in steps of two. tensors, steps: send every tensor, or else the ticks of every step.
         The time-out is for each frame of the first try: a run that sends tensors may take longer as a whole.
         """
         if len(data) != info.input_bytes:
@@ -295,22 +295,22 @@ class LinkClient:
         """Returns the next frame. Where one is none after all, the next call goes on right behind its magic:
         what seemed to belong to it may be another."""
         self._hunt(deadline)
-        self._fill(_HEADER.size, deadline)
-        version, command, status, tag, length = _HEADER.unpack_from(self._buffer)
+        self._fill(HEADER.size, deadline)
+        version, command, status, tag, length = HEADER.unpack_from(self._buffer)
         if version != VERSION:
             raise LinkError(
                 f"the firmware speaks version {version} of the link, acsgen {VERSION}; generate and build it anew"
             )
         if length > max(limit, _TEXT_LIMIT):
             raise LinkError(f"the firmware announces {length} bytes where at most {limit} can be")
-        end = _HEADER.size + length
-        self._fill(end + _CRC.size, deadline)
+        end = HEADER.size + length
+        self._fill(end + CRC.size, deadline)
         body = bytes(self._buffer[:end])
-        (crc,) = _CRC.unpack_from(self._buffer, end)
+        (crc,) = CRC.unpack_from(self._buffer, end)
         if crc != zlib.crc32(body):
             raise LinkError("the firmware's answer was damaged on its way")
-        del self._buffer[: end + _CRC.size]
-        return Frame(command, status, tag, body[_HEADER.size :])
+        del self._buffer[: end + CRC.size]
+        return Frame(command, status, tag, body[HEADER.size :])
 
     def _hunt(self, deadline: float) -> None:
         """Drops everything up to the next magic, and that too."""

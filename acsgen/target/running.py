@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+#: Seconds that an emulator may take for a run, on a busy machine.
+_LONG = 120.0
+
+
 @dataclass(frozen=True)
 class RunResult:
     """What one run of the firmware gave."""
@@ -27,10 +31,10 @@ class RunResult:
     tensors: dict[int, bytes]
     """Every tensor by its index in ``plan.json``, if they were asked for."""
     steps: dict[int, int]
-    """Instructions (on a board: ticks) of every step by its index in ``plan.json``, if they were asked for;
+    """Instructions (on a board: cycles) of every step by its index in ``plan.json``, if they were asked for;
     about a dozen instructions of each are those of looking on."""
     ticks: int = 0
-    """Ticks of the board's counter that the run took; 0 if tensors or steps were sent."""
+    """Ticks of the counter that the run took; 0 if tensors or steps were sent."""
 
 
 class Running:
@@ -57,16 +61,17 @@ class Running:
         raised: npt.ArrayLike = 0,
         tensors: bool = False,
         steps: bool = False,
-        timeout: float = 120.0,
+        timeout: float | None = None,
     ) -> RunResult:
-        """Runs the model on one input of int8 values; ``timeout`` in seconds.
+        """Runs the model on one input of int8 values; ``timeout`` in seconds, long if there is none.
 
         masks: for mode GIVEN, one entry per gated group. raised: for mode BUDGET, by how much the thresholds of
-        the gates are raised, int8, for all groups together or for each. tensors, steps: also what every step
-        wrote, or took.
+        the gates are raised, int8 in steps of two, for all groups together or for each. tensors, steps: also what
+        every step wrote, or took.
         """
         import numpy as np
 
+        patience = _LONG if timeout is None else timeout
         values = np.asarray(data)
         if values.dtype != np.int8:
             raise AcsgenError(f"an input is an array of int8, not of {values.dtype}")
@@ -74,7 +79,7 @@ class Running:
         if mode is RunMode.BUDGET:
             groups = np.broadcast_to(np.asarray(raised, np.int8), self.info.mask_bytes).tobytes()
         result = self.link.run(
-            self.info, values.tobytes(), mode, groups=groups, tensors=tensors, steps=steps, timeout=timeout
+            self.info, values.tobytes(), mode, groups=groups, tensors=tensors, steps=steps, timeout=patience
         )
         return RunResult(
             output=np.frombuffer(result.output, dtype=np.int8),

@@ -93,8 +93,8 @@ typedef struct {
      * in the order of `masks`, to the start of the arena. The gates are computed, but decide nothing.
      *
      * Before a run in mode ACS_BUDGET it writes there, for each group, by how much the threshold of its
-     * gate is raised: an int8, in steps of the gate's logits. More than 0 closes groups and saves time, less
-     * than 0 opens some; 0 everywhere is ACS_SKIP. The same for all groups will often do:
+     * gate is raised: an int8, in steps of two of the gate's int8 logits. More than 0 closes groups and saves
+     * time, less than 0 opens some; 0 everywhere is ACS_SKIP. The same for all groups will often do:
      *
      *     memset(arena, 8, DEMO_MASK_BYTES);
      *     if (!demo_run(arena, image, scores, ACS_BUDGET, NULL)) { ... }

@@ -12,7 +12,7 @@ static bool decide(acs_mode_t mode, int8_t logit, int8_t zero_point, uint8_t giv
     case ACS_GIVEN:
         return given != 0;
     case ACS_BUDGET:
-        return logit > zero_point + (int8_t)given;
+        return logit > zero_point + 2 * (int8_t)given;
     default:
         return logit > zero_point;
     }
