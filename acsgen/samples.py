@@ -87,7 +87,8 @@ def load_inputs(path: Path, graph: Graph) -> NDArray[np.int8]:
     from acsgen.golden.interpreter import quantize_input
 
     try:
-        x = np.load(path, allow_pickle=False)
+        with path.open("rb") as stream:
+            x = np.load(stream, allow_pickle=False)
     except FileNotFoundError as error:
         raise AcsgenError(f"{path}: no such file") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
