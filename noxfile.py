@@ -40,6 +40,9 @@ SYSTEM_PACKAGES = {
     "picolibc-riscv64-unknown-elf": "/usr/lib/picolibc/riscv64-unknown-elf/lib/libc.a",
     "gcc-xtensa-lx106": "xtensa-lx106-elf-gcc",
     "picolibc-xtensa-lx106-elf": "/usr/lib/xtensa-lx106-elf/lib/libc.a",
+    # Flashing.
+    "stm32flash": "stm32flash",
+    "gdb-multiarch": "gdb-multiarch",
 }
 #: ... and for each a Python module.
 PYTHON_PACKAGES = {"python3-venv": "ensurepip"}

@@ -128,9 +128,12 @@ def doctor_advice(checks: Iterable[Check]) -> str:
     return "\n".join(["To install what is missing:", *(f"  {fix}" for fix in fixes)]) if fixes else ""
 
 
+RAN_IN = {"qemu": "QEMU", "unicorn": "Unicorn", None: "the board"}
+
+
 def verification_table(result: Verification, title: str) -> Table:
     rows = [
-        ("run in", {"qemu": "QEMU", "unicorn": "Unicorn"}[result.engine]),
+        ("run on" if result.engine is None else "run in", RAN_IN[result.engine]),
         ("samples compared", f"{result.samples}"),
         ("  with every tensor", f"{result.tensor_samples} ({count(result.compared_tensors)} tensors)"),
         ("mismatched logits", str(result.mismatched_logits)),
@@ -143,15 +146,32 @@ def verification_table(result: Verification, title: str) -> Table:
         ("MACs, gates open", count(result.macs_dense)),
         ("MACs, gated: mean", f"{count(result.macs_gated.mean())} ({percent(result.mac_ratio)})"),
         ("MACs, gated: least to most", f"{count(result.macs_gated.min())} to {count(result.macs_gated.max())}"),
-        ("instructions, gates open", count(result.instructions_dense.mean())),
-        (
-            "instructions, gated: mean",
-            f"{count(result.instructions_gated.mean())} ({percent(result.instruction_ratio)})",
-        ),
-        ("efficiency (instruction ratio / MAC ratio)", f"{result.efficiency:.3f}"),
+        *_cost_rows(result),
         ("distinct mask patterns", str(result.distinct_masks)),
     ]
     return pairs_table(title, rows)
+
+
+def _cost_rows(result: Verification) -> list[tuple[str, str]]:
+    """What runs cost: instructions in an emulator, cycles and time on a board."""
+    if result.cycles_gated is None or result.cycles_dense is None:
+        return [
+            ("instructions, gates open", count(result.instructions_dense.mean())),
+            (
+                "instructions, gated: mean",
+                f"{count(result.instructions_gated.mean())} ({percent(result.instruction_ratio)})",
+            ),
+            ("efficiency (instruction ratio / MAC ratio)", f"{result.efficiency:.3f}"),
+        ]
+    gated, dense = float(result.cycles_gated.mean()), float(result.cycles_dense.mean())
+    return [
+        ("cycles, gates open", count(dense)),
+        ("cycles, gated: mean", f"{count(gated)} ({percent(result.instruction_ratio)})"),
+        ("cycles, gated: least to most", f"{count(result.cycles_gated.min())} to {count(result.cycles_gated.max())}"),
+        ("microseconds, gates open", f"{result.microseconds(dense):,.1f}"),
+        ("microseconds, gated: mean", f"{result.microseconds(gated):,.1f}"),
+        ("efficiency (cycle ratio / MAC ratio)", f"{result.efficiency:.3f}"),
+    ]
 
 
 def demo_table(result: DemoResult) -> Table:

@@ -179,6 +179,15 @@ class Board:
         return bool(self.ports)
 
     @property
+    def core_hertz(self) -> int:
+        """Clock of the core on the real board."""
+        return self.setup.core.hertz if self.setup else self.tick_hertz
+
+    def cycles(self, ticks: int) -> int:
+        """Converts a difference of the tick counter to cycles of the core on the real board."""
+        return (2 * ticks * self.core_hertz + self.tick_hertz) // (2 * self.tick_hertz)
+
+    @property
     def upload_install(self) -> str:
         """The line that installs what flashes it, as root."""
         return apt_line(self.upload_apt)

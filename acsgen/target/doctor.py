@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 import acsgen
 from acsgen.target.boards import Board, EmulatorSpec, Toolchain, apt_line, as_root, list_boards, load_board
+from acsgen.target.flash import find_program
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _emulator(spec: EmulatorSpec) -> Check:
 def _flashing(boards: list[Board]) -> Check:
     programs = sorted({upload.command[0] for board in boards for upload in board.uploads})
     packages = tuple(sorted({package for board in boards for package in board.upload_apt}))
-    missing = [program for program in programs if shutil.which(program) is None]
+    missing = [program for program in programs if find_program(program) is None]
     fix = as_root(apt_line(packages))
     return Check(
         name="flashing",

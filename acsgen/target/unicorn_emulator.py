@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import Any, NoReturn, Self
 
 from acsgen.errors import AcsgenError
 from acsgen.target.boards import Board
-from acsgen.target.emulator import RunResult, Transport
-from acsgen.target.link import LinkClient, LinkError, ModelInfo, RunMode
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
+from acsgen.target.emulator import Transport
+from acsgen.target.link import LinkClient, LinkError
+from acsgen.target.running import Running
 
 #: Unicorn's name of each core. It has no Cortex-M55, and a Cortex-M0+ has the instructions of an M0.
 CORES = {
@@ -65,17 +63,12 @@ def is_installed() -> bool:
     return find_spec("unicorn") is not None
 
 
-class UnicornEmulator:
+class UnicornEmulator(Running):
     """A board's core in Unicorn, with firmware in it that waits for inputs; used as ``Emulator`` is.
 
     Instructions are counted exactly, and are what the firmware takes for its ticks: from the call that restarts its
-    counter to the call that reads it, a few more than QEMU counts from one access of the counter to the other.
+    counter to the call that reads it; QEMU counts from one access of the counter to the other, a fixed few fewer.
     """
-
-    link: LinkClient
-    """The link to the firmware, for what ``run`` does not do."""
-    info: ModelInfo
-    """The model in the firmware."""
 
     def __init__(
         self, board: Board, elf: Path, *, transport: Transport = "semihosting", start_timeout: float = 30.0
@@ -87,6 +80,7 @@ class UnicornEmulator:
             raise AcsgenError(f"board {board.name}: Unicorn has no {board.core}; use QEMU")
         if not is_installed():
             raise AcsgenError(f"this needs the Python package unicorn; install it: {INSTALL}")
+        super().__init__(lambda ticks: ticks, counts_instructions=True)
         self._board = board
         self._elf = elf
         self._transport = transport
@@ -115,23 +109,6 @@ class UnicornEmulator:
     def close(self) -> None:
         """Forgets the core; may be called twice."""
         self._core = None
-
-    def run(
-        self, data: npt.ArrayLike, mode: RunMode = RunMode.SKIP, *, tensors: bool = False, timeout: float = 600.0
-    ) -> RunResult:
-        """Runs the model on one input of int8 values; ``timeout`` in seconds."""
-        import numpy as np
-
-        values = np.asarray(data)
-        if values.dtype != np.int8:
-            raise AcsgenError(f"an input is an array of int8, not of {values.dtype}")
-        result = self.link.run(self.info, values.tobytes(), mode, tensors=tensors, timeout=timeout)
-        return RunResult(
-            output=np.frombuffer(result.output, dtype=np.int8),
-            masks=np.frombuffer(result.masks, dtype=np.uint8),
-            instructions=result.ticks,
-            tensors=result.tensors,
-        )
 
 
 class _Core:

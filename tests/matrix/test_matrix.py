@@ -119,11 +119,11 @@ def test_the_golden_models_bits(tmp_path: Path, net: str, name: str, kernels: st
 
 
 def same_in_unicorn(project: Path, samples: Samples, in_qemu: Verification) -> None:
-    """The second engine agrees; it counts from call to call, which is always as many more."""
+    """The second engine agrees; it counts from call to call, which always differs by as many."""
     result = verify(project, samples.first(UNICORN_SAMPLES), tensors=1, engine="unicorn")
     assert result.ok, result.first_difference
     more = {
         *(result.instructions_gated - in_qemu.instructions_gated[: result.samples]).tolist(),
         *(result.instructions_dense - in_qemu.instructions_dense[: result.samples]).tolist(),
     }
-    assert len(more) == 1 and 0 < min(more) < 30
+    assert len(more) == 1 and abs(min(more)) < 30

@@ -44,13 +44,16 @@ def test_same_as_qemu(board: Board, firmware: BuildResult) -> None:
     with UnicornEmulator(board, firmware.elf) as one, Emulator(board, firmware.elf) as other:
         assert one.info == other.info
         more = set()
-        for seed, mode in enumerate(RunMode):
+        for seed, mode in enumerate((RunMode.SKIP, RunMode.MULTIPLY, RunMode.OPEN)):
             data = fake_input(100 * seed, seed=seed)
             seen, expected = one.run(data, mode), other.run(data, mode)
             np.testing.assert_array_equal(seen.output, expected.output)
             np.testing.assert_array_equal(seen.masks, expected.masks)
             more.add(seen.instructions - expected.instructions)
             assert one.run(data, mode, tensors=True).tensors == other.run(data, mode, tensors=True).tensors
+            steps, instructions = one.run(data, mode, steps=True).steps, other.run(data, mode, steps=True).steps
+            assert steps.keys() == instructions.keys() and len(steps) > 0
+            assert all(abs(steps[index] - instructions[index]) < 30 for index in steps)
         assert len(more) == 1
 
 
