@@ -137,7 +137,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def matrix(session: nox.Session) -> None:
     """Every board in its emulator, with every kernel set; arguments go to pytest."""
-    where = ["tests/matrix", "tests/target/test_emulator.py"]
+    where = ["tests/matrix", "tests/target/test_emulator.py", "tests/target/test_device.py"]
     run(session, "python", "-m", "pytest", "-n", "2", "--all-boards", *where, *session.posargs)
 
 
