@@ -137,7 +137,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def matrix(session: nox.Session) -> None:
     """Networks on every board in its emulators, with every kernel set; arguments go to pytest."""
-    where = ["tests/matrix", "tests/target/test_emulator.py", "tests/target/test_chips.py"]
+    where = ["tests/matrix", *(f"tests/target/test_{name}.py" for name in ("emulator", "chips", "device"))]
     run(session, "python", "-m", "pytest", "-n", "2", "--all-boards", *where, *session.posargs)
 
 
