@@ -3,7 +3,7 @@
 
 python3 noxfile.py -s demo      the whole way with the shipped network
 python3 noxfile.py -s tests     all tests
-python3 noxfile.py -s matrix    every board in its emulator, with every kernel set
+python3 noxfile.py -s matrix    networks on every board in its emulators, with every kernel set
 python3 noxfile.py --list       the rest
 
 Needs Python 3.11 or newer and nothing else: started as a script, it installs nox into `.nox/nox` and
@@ -40,6 +40,9 @@ SYSTEM_PACKAGES = {
     "picolibc-riscv64-unknown-elf": "/usr/lib/picolibc/riscv64-unknown-elf/lib/libc.a",
     "gcc-xtensa-lx106": "xtensa-lx106-elf-gcc",
     "picolibc-xtensa-lx106-elf": "/usr/lib/xtensa-lx106-elf/lib/libc.a",
+    # Flashing.
+    "stm32flash": "stm32flash",
+    "gdb-multiarch": "gdb-multiarch",
 }
 #: ... and for each a Python module.
 PYTHON_PACKAGES = {"python3-venv": "ensurepip"}
@@ -133,8 +136,8 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def matrix(session: nox.Session) -> None:
-    """Every board in its emulator, with every kernel set; arguments go to pytest."""
-    where = ["tests/matrix", "tests/target/test_emulator.py"]
+    """Networks on every board in its emulators, with every kernel set; arguments go to pytest."""
+    where = ["tests/matrix", *(f"tests/target/test_{name}.py" for name in ("emulator", "chips", "device"))]
     run(session, "python", "-m", "pytest", "-n", "2", "--all-boards", *where, *session.posargs)
 
 

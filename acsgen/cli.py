@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from acsgen import __version__
+from acsgen.cli_board import On, board_commands
 from acsgen.console import (
     FOUND_WRONG,
     INTERRUPTED,
@@ -283,26 +284,33 @@ def verify(
     images: Annotated[int, typer.Option("--images", min=1, help="Use the first so many samples.")] = 500,
     tensors: Annotated[int, typer.Option("--tensors", min=0, help="Compare every tensor on so many.")] = 20,
     uart: Annotated[bool, typer.Option("--uart", help="Talk over the UART, as a board does (slow).")] = False,
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="qemu or unicorn (default: what is installed).")
+    ] = None,
+    on: On = None,
     as_json: Json = False,
 ) -> None:
-    """Run a built project in the emulator and compare it with the golden model, bit for bit.
+    """Run a built project in the emulator or on a board and compare it with the golden model, bit for bit.
 
     Example: acsgen verify firmware --data test.npz
 
+    With --on /dev/ttyACM0 on the board there, which also gives cycles and microseconds.
     Exits with 1 if anything differs.
     """
     from acsgen.emit.project import check_unchanged
     from acsgen.quantize.acsq import load_acsq
     from acsgen.samples import load_samples
     from acsgen.target.emulator import Transport
+    from acsgen.target.engines import parse_engine
     from acsgen.verify import verify as stage
 
+    wanted = parse_engine(engine)
     check_unchanged(project, ("model.acsq", "plan.json"))
     graph = load_acsq(project / "model.acsq")
     samples = load_samples(data, graph).first(images)
     with progress("Verifying", total=len(samples.x)) as advance:
         transport: Transport = "uart" if uart else "semihosting"
-        result = stage(project, samples, tensors=tensors, transport=transport, progress=advance)
+        result = stage(project, samples, tensors=tensors, transport=transport, engine=wanted, port=on, progress=advance)
     if as_json:
         print_json(result.summary())
     else:
@@ -310,6 +318,9 @@ def verify(
 
         print_table(verification_table(result, f"{project}: firmware against golden model"))
     end_if_different(result)
+
+
+app.add_typer(board_commands)
 
 
 @app.command()
@@ -321,10 +332,11 @@ def boards(as_json: Json = False) -> None:
     from dataclasses import asdict
 
     from acsgen.target.boards import list_boards, load_board
+    from acsgen.target.engines import runs_in
 
     known = [load_board(name) for name in list_boards()]
     if as_json:
-        print_json([{**asdict(board), "path": str(board.path)} for board in known])
+        print_json([{**asdict(board), "path": str(board.path), "runs_in": runs_in(board)} for board in known])
     else:
         from acsgen.report.tables import boards_table
 

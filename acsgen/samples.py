@@ -78,6 +78,34 @@ def check_samples(samples: Samples, graph: Graph, path: Path) -> None:
             )
 
 
+def load_inputs(path: Path, graph: Graph) -> NDArray[np.int8]:
+    """Reads a `.npy` file of one input (*shape) or several (N, *shape), as the int8 that an int8 graph reads.
+
+    int8 is taken as it is; everything else is in the model's own units and quantised.
+    Raises AcsgenError on another shape or type, NaN or infinity, no inputs, or no such file.
+    """
+    from acsgen.golden.interpreter import quantize_input
+
+    try:
+        with path.open("rb") as stream:
+            x = np.load(stream, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise AcsgenError(f"{path}: no such file") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise AcsgenError(f"{path}: no .npy file of an array, or a damaged one: {error}") from error
+    shape = graph.shape(graph.input)
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "buif":
+        raise AcsgenError(f"{path}: needs a numeric array, saved with numpy.save")
+    if x.shape == shape:
+        x = x[None]
+    if x.shape[1:] != shape or not x.size:
+        wanted = ", ".join(map(str, shape))
+        raise AcsgenError(f"{path}: has shape {x.shape}, the model needs ({wanted}) or (N, {wanted}) with N above 0")
+    if not np.isfinite(x).all():
+        raise AcsgenError(f"{path}: NaN or infinity in it")
+    return x if x.dtype == np.int8 else quantize_input(graph, x.astype(np.float32))
+
+
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:

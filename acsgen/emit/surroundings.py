@@ -25,8 +25,14 @@ def project_files(board: Board, name: str, library: str | None = None) -> dict[s
     - ``src/`` (without ``app_model.h``), ``lib/acs/``, ``pio/bare/``, copied;
     - ``lib/LIBRARY/library.json``, to go beside the sources of a library.
 
+    - ``src/port_setup.h``, rendered, where the chip is brought up by the port ``setup``.
+
     ``name`` is the C name of the model, ``library`` what its kernel set stands on (``KernelSet.library``).
+    Raises AcsgenError if the board cannot be built bare.
     """
+    if not board.is_bare:
+        frameworks = " or ".join(board.official.frameworks) if board.official else "a framework"
+        raise AcsgenError(f"board {board.name} is not built bare but with {frameworks}: see docs/boards.md")
     firmware = resource_dir("firmware")
     files = {
         "platformio.ini": environment()
@@ -35,6 +41,8 @@ def project_files(board: Board, name: str, library: str | None = None) -> dict[s
         BOARD_FILE: _read(board.path),
         f"boards/{board.name}.json": json.dumps(board_manifest(board), indent=2) + "\n",
     }
+    if board.setup is not None:
+        files["src/port_setup.h"] = environment().get_template("port_setup.h.j2").render(board=board)
     if library is not None:
         files[f"lib/{library}/library.json"] = _read(firmware / "pio" / library / "library.json")
     sources = [firmware / "app", *(firmware / "ports" / port for port in board.ports)]

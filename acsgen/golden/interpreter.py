@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,20 @@ from acsgen.golden.arithmetic import quantize
 from acsgen.golden.operators import compute
 from acsgen.graph.execute import Gates, execute
 from acsgen.graph.ir import Graph
-from acsgen.graph.ops import Op
+from acsgen.graph.ops import Gate, Op
 
 
 def run(
-    graph: Graph, x: NDArray[np.int8], gates: Gates = "run", keep: Collection[str] | None = None
+    graph: Graph,
+    x: NDArray[np.int8],
+    gates: Gates = "run",
+    keep: Collection[str] | None = None,
+    raised: int = 0,
 ) -> dict[str, NDArray[Any]]:
     """The values of the tensors `keep` (None: of all): int8 (N, ...), masks uint8 (N, G).
 
     x: int8 (N, *input shape), as `quantize_input` makes it. gates: see `acsgen.graph.execute.Gates`.
+    raised: by how much the threshold of every gate is, in steps of two of its logits (mode ACS_BUDGET of `acs.h`).
     Masks are honoured by multiplying: everything is computed, closed channels are then cleared.
     """
     if x.dtype != np.int8:
@@ -30,6 +36,8 @@ def run(
 
     def step(op: Op, values: tuple[NDArray[Any], ...]) -> NDArray[Any]:
         sources = tuple(graph.tensors[name] for name in op.inputs)
+        if isinstance(op, Gate):
+            sources = (replace(sources[0], zero_point=sources[0].zero_point + 2 * raised),)
         return compute(op, values, sources, graph.tensors[op.output])
 
     return execute(graph, x, step, gates, keep)

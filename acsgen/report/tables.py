@@ -14,6 +14,7 @@ from acsgen.graph import Graph
 from acsgen.plan import Plan
 from acsgen.target.boards import Board
 from acsgen.target.doctor import Check
+from acsgen.target.engines import ONLY_INSTRUCTIONS, runs_in
 from acsgen.verify import Verification
 
 
@@ -93,16 +94,23 @@ def plan_table(plan: Plan) -> Table:
 
 
 def boards_table(boards: Iterable[Board]) -> Table:
-    columns = ("name", "chip", "flash", "RAM", "kernel sets", "emulator")
-    table = columns_table("Boards", *columns, numbers=("flash", "RAM"), firm=("name", "emulator"))
-    for board in boards:
+    """What each board has, and what runs its firmware here."""
+    listed = list(boards)
+    touched = ", ".join(board.name for board in listed if board.hardware != "never") or "none"
+    columns = ("name", "chip", "flash", "RAM", "kernel sets", "run in")
+    table = columns_table(
+        f"Boards (run on hardware: {touched})", *columns, numbers=("flash", "RAM"), firm=("name", "run in")
+    )
+    table.caption, table.caption_justify = f"*{ONLY_INSTRUCTIONS}; see docs/boards.md", "left"
+    table.columns[1].min_width = max(len(word) for board in listed for word in board.title.split())
+    for board in listed:
         table.add_row(
             board.name,
             board.title,
             f"{board.flash.bytes // 1024} KiB",
             f"{board.ram.bytes // 1024} KiB",
             ", ".join(board.kernel_sets),
-            board.emulator.machine if board.emulator else "none",
+            ", ".join(runs_in(board)).replace(ONLY_INSTRUCTIONS, "*") or "nothing",
         )
     return table
 
@@ -120,8 +128,12 @@ def doctor_advice(checks: Iterable[Check]) -> str:
     return "\n".join(["To install what is missing:", *(f"  {fix}" for fix in fixes)]) if fixes else ""
 
 
+RAN_IN = {"qemu": "QEMU", "unicorn": "Unicorn", None: "the board"}
+
+
 def verification_table(result: Verification, title: str) -> Table:
     rows = [
+        ("run on" if result.engine is None else "run in", RAN_IN[result.engine]),
         ("samples compared", f"{result.samples}"),
         ("  with every tensor", f"{result.tensor_samples} ({count(result.compared_tensors)} tensors)"),
         ("mismatched logits", str(result.mismatched_logits)),
@@ -134,15 +146,32 @@ def verification_table(result: Verification, title: str) -> Table:
         ("MACs, gates open", count(result.macs_dense)),
         ("MACs, gated: mean", f"{count(result.macs_gated.mean())} ({percent(result.mac_ratio)})"),
         ("MACs, gated: least to most", f"{count(result.macs_gated.min())} to {count(result.macs_gated.max())}"),
-        ("instructions, gates open", count(result.instructions_dense.mean())),
-        (
-            "instructions, gated: mean",
-            f"{count(result.instructions_gated.mean())} ({percent(result.instruction_ratio)})",
-        ),
-        ("efficiency (instruction ratio / MAC ratio)", f"{result.efficiency:.3f}"),
+        *_cost_rows(result),
         ("distinct mask patterns", str(result.distinct_masks)),
     ]
     return pairs_table(title, rows)
+
+
+def _cost_rows(result: Verification) -> list[tuple[str, str]]:
+    """What runs cost: instructions in an emulator, cycles and time on a board."""
+    if result.cycles_gated is None or result.cycles_dense is None:
+        return [
+            ("instructions, gates open", count(result.instructions_dense.mean())),
+            (
+                "instructions, gated: mean",
+                f"{count(result.instructions_gated.mean())} ({percent(result.instruction_ratio)})",
+            ),
+            ("efficiency (instruction ratio / MAC ratio)", f"{result.efficiency:.3f}"),
+        ]
+    gated, dense = float(result.cycles_gated.mean()), float(result.cycles_dense.mean())
+    return [
+        ("cycles, gates open", count(dense)),
+        ("cycles, gated: mean", f"{count(gated)} ({percent(result.instruction_ratio)})"),
+        ("cycles, gated: least to most", f"{count(result.cycles_gated.min())} to {count(result.cycles_gated.max())}"),
+        ("microseconds, gates open", f"{result.microseconds(dense):,.1f}"),
+        ("microseconds, gated: mean", f"{result.microseconds(gated):,.1f}"),
+        ("efficiency (cycle ratio / MAC ratio)", f"{result.efficiency:.3f}"),
+    ]
 
 
 def demo_table(result: DemoResult) -> Table:

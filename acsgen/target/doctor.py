@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 import acsgen
 from acsgen.target.boards import Board, EmulatorSpec, Toolchain, apt_line, as_root, list_boards, load_board
+from acsgen.target.flash import find_program
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def checks() -> list[Check]:
     What only flashing needs is optional, and what only boards need that exist in an emulator: such a check says
     what is missing, and is fulfilled all the same.
     """
-    boards = [load_board(name) for name in list_boards()]
+    boards = [board for board in map(load_board, list_boards()) if board.is_bare]
     return _in_one_line(
         [
             _python(),
@@ -141,7 +142,7 @@ def _emulator(spec: EmulatorSpec) -> Check:
 def _flashing(boards: list[Board]) -> Check:
     programs = sorted({upload.command[0] for board in boards for upload in board.uploads})
     packages = tuple(sorted({package for board in boards for package in board.upload_apt}))
-    missing = [program for program in programs if shutil.which(program) is None]
+    missing = [program for program in programs if find_program(program) is None]
     fix = as_root(apt_line(packages))
     return Check(
         name="flashing",

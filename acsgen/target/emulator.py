@@ -14,15 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Literal, Self
+from typing import IO, Literal, Self
 
 from acsgen.errors import AcsgenError
 from acsgen.target.boards import Board, EmulatorSpec, as_root
-from acsgen.target.link import LinkClient, ModelInfo, RunMode, SocketStream
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from acsgen.target.link import LinkClient
+from acsgen.target.running import Running
+from acsgen.target.running import RunResult as RunResult
+from acsgen.target.stream import SocketStream
 
 Transport = Literal["semihosting", "uart"]
 """How the firmware reaches the host: quickly, or the way that a real board does."""
@@ -60,20 +59,7 @@ _STDERR_BYTES = 2000
 """How much of QEMU's messages is looked at; what matters comes first, registers after."""
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """What one run in the emulator gave."""
-
-    output: npt.NDArray[np.int8]
-    masks: npt.NDArray[np.uint8]
-    """One entry per gated group: 1 computed, 0 skipped."""
-    instructions: int
-    """Instructions that the run took, exact; 0 if tensors were sent."""
-    tensors: dict[int, bytes]
-    """Every tensor by its index in ``plan.json``, if they were asked for."""
-
-
-class Emulator:
+class Emulator(Running):
     """A board in QEMU, with firmware in it that waits for inputs.
 
     .. code-block:: python
@@ -81,11 +67,6 @@ class Emulator:
         with Emulator(load_board("stm32f405"), result.elf) as emulator:
             run = emulator.run(image, RunMode.SKIP)
     """
-
-    link: LinkClient
-    """The link to the firmware, for what ``run`` does not do."""
-    info: ModelInfo
-    """The model in the firmware."""
 
     def __init__(
         self,
@@ -97,6 +78,7 @@ class Emulator:
     ) -> None:
         """``start_timeout`` is in seconds."""
         self._spec = _require_emulator(board, transport)
+        super().__init__(self._spec.instructions, counts_instructions=True)
         self._elf = elf
         self._transport = transport
         self._start_timeout = start_timeout
@@ -122,28 +104,6 @@ class Emulator:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def run(
-        self,
-        data: npt.ArrayLike,
-        mode: RunMode = RunMode.SKIP,
-        *,
-        tensors: bool = False,
-        timeout: float = 120.0,
-    ) -> RunResult:
-        """Runs the model on one input of int8 values; ``timeout`` in seconds."""
-        import numpy as np
-
-        values = np.asarray(data)
-        if values.dtype != np.int8:
-            raise AcsgenError(f"an input is an array of int8, not of {values.dtype}")
-        result = self.link.run(self.info, values.tobytes(), mode, tensors=tensors, timeout=timeout)
-        return RunResult(
-            output=np.frombuffer(result.output, dtype=np.int8),
-            masks=np.frombuffer(result.masks, dtype=np.uint8),
-            instructions=self._spec.instructions(result.ticks),
-            tensors=result.tensors,
-        )
 
     def wait(self, timeout: float = 10.0) -> int:
         """Waits until the firmware has ended, and returns its exit code; ``timeout`` in seconds."""

@@ -3,30 +3,40 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import TypeVar
 
 from acsgen.errors import AcsgenError
+from acsgen.target.stream import ByteStream
+from acsgen.target.stream import LinkError as LinkError
+
+_T = TypeVar("_T")
 
 MAGIC = b"ACSL"
 VERSION = 1
 RESPONSE = 0x80
 TICKS_OVERFLOW = 0xFFFF_FFFF
 
-_HEADER = struct.Struct("<BBBBI")
-_CRC = struct.Struct("<I")
+HEADER = struct.Struct("<BBBBI")
+CRC = struct.Struct("<I")
 _INFO = struct.Struct("<6I")
 _RUN = struct.Struct("<BB")
 _TICKS = struct.Struct("<I")
 _INDEX = struct.Struct("<H")
+_STEP = struct.Struct("<HI")
+
+#: Behind every request. A frame that lost a few bytes on its way is complete with these, so that the firmware
+#: answers at once that it is damaged; else they are skipped.
+_TAIL = bytes(16)
 
 _FLAG_TENSORS = 0x01
+_FLAG_TICKS = 0x02
+_CHUNK = 65536
 _TEXT_LIMIT = 1024
 """Longest name or reason that is believed, in bytes."""
 
@@ -39,6 +49,7 @@ class Command(IntEnum):
     EXIT = 0x03
     TENSOR = 0x04
     FAULT = 0x05
+    STEP = 0x06
 
 
 class Status(IntEnum):
@@ -60,56 +71,19 @@ class RunMode(IntEnum):
     SKIP = 0
     MULTIPLY = 1
     OPEN = 2
+    GIVEN = 3
+    BUDGET = 4
 
 
-class LinkError(AcsgenError):
-    """The firmware gave no answer, a damaged one, or a refusal; the next try may succeed."""
+#: Refusals that say nothing of the request: damage on the way can cause them.
+_DAMAGE = {Status.BAD_CRC, Status.BAD_LENGTH, Status.BAD_COMMAND, Status.BAD_VERSION}
+
+#: Modes in which a byte per gated group goes with the input.
+_WITH_GROUPS = (RunMode.GIVEN, RunMode.BUDGET)
 
 
-class ByteStream(Protocol):
-    """Bytes to and from the firmware.
-
-    Both methods raise ``LinkError`` when the time is over, and ``AcsgenError`` when the other side
-    is gone.
-    """
-
-    def read(self, size: int, timeout: float) -> bytes:
-        """Returns 1 to ``size`` bytes, waiting at most ``timeout`` seconds for the first."""
-        ...
-
-    def write(self, data: bytes, timeout: float) -> None:
-        """Writes everything within ``timeout`` seconds."""
-        ...
-
-
-class SocketStream:
-    """A connected socket as ``ByteStream``."""
-
-    def __init__(self, connection: socket.socket, explain_end: Callable[[], str]) -> None:
-        """``explain_end`` returns the message for the case that the other side is gone."""
-        self._connection = connection
-        self._explain_end = explain_end
-
-    def read(self, size: int, timeout: float) -> bytes:
-        self._connection.settimeout(max(timeout, 1e-3))
-        try:
-            data = self._connection.recv(size)
-        except TimeoutError:
-            raise LinkError("the firmware does not answer") from None
-        except OSError:
-            data = b""
-        if not data:
-            raise AcsgenError(self._explain_end())
-        return data
-
-    def write(self, data: bytes, timeout: float) -> None:
-        self._connection.settimeout(max(timeout, 1e-3))
-        try:
-            self._connection.sendall(data)
-        except TimeoutError:
-            raise LinkError("the firmware does not read what it is sent") from None
-        except OSError:
-            raise AcsgenError(self._explain_end()) from None
+class RefusedError(LinkError):
+    """The firmware got the request and will not do it; it will not the next time either."""
 
 
 @dataclass(frozen=True)
@@ -141,24 +115,28 @@ class LinkResult:
     """What one run gave."""
 
     ticks: int
-    """Ticks of the run alone; 0 if tensors were sent, which would count too."""
+    """Ticks of the run alone; 0 if tensors or steps were sent, which would count too."""
     masks: bytes
     output: bytes
     tensors: dict[int, bytes]
     """Bytes of every tensor by its index, if they were asked for."""
+    steps: dict[int, int]
+    """Ticks of every step by its index, if they were asked for."""
 
 
 def encode_frame(command: int, payload: bytes = b"", *, tag: int = 0) -> bytes:
     """Returns the bytes of a request."""
-    body = _HEADER.pack(VERSION, command, 0, tag, len(payload)) + payload
-    return MAGIC + body + _CRC.pack(zlib.crc32(body))
+    body = HEADER.pack(VERSION, command, 0, tag, len(payload)) + payload
+    return MAGIC + body + CRC.pack(zlib.crc32(body))
 
 
 class LinkClient:
     """Talks to the firmware over a stream. All time-outs are in seconds."""
 
-    def __init__(self, stream: ByteStream) -> None:
+    def __init__(self, stream: ByteStream, *, tries: int = 1) -> None:
+        """tries: how often a request is sent until it is answered; more than 1 where bytes can get lost."""
         self._stream = stream
+        self._tries = tries
         self._buffer = bytearray()
         self._tag = 0
 
@@ -175,7 +153,7 @@ class LinkClient:
             left = deadline - time.monotonic()
             try:
                 self.send(padding, left)
-                return self.info(min(left, patience))
+                return self._info(min(left, patience))
             except LinkError:
                 if left <= patience:
                     raise
@@ -184,21 +162,7 @@ class LinkClient:
 
     def info(self, timeout: float = 5.0) -> ModelInfo:
         """Asks which model the firmware holds."""
-        deadline = time.monotonic() + timeout
-        self._ask(Command.INFO, b"", timeout)
-        payload = self._answer(Command.INFO, _INFO.size + _TEXT_LIMIT, deadline).payload
-        if len(payload) < _INFO.size:
-            raise LinkError(f"the firmware's INFO has {len(payload)} bytes, too few")
-        fingerprint, arena, input_, output, mask, tensors = _INFO.unpack_from(payload)
-        return ModelInfo(
-            name=payload[_INFO.size :].decode("utf-8", errors="replace"),
-            fingerprint=fingerprint,
-            arena_bytes=arena,
-            input_bytes=input_,
-            output_bytes=output,
-            mask_bytes=mask,
-            tensor_count=tensors,
-        )
+        return self._until_answered(self._info, timeout, _TAIL)
 
     def run(
         self,
@@ -206,35 +170,26 @@ class LinkClient:
         data: bytes,
         mode: RunMode,
         *,
+        groups: bytes = b"",
         tensors: bool = False,
+        steps: bool = False,
         timeout: float = 60.0,
     ) -> LinkResult:
         """Runs the model on one input.
 
-        The time-out is for each frame: a run that sends tensors may take longer as a whole.
+        groups: in the modes GIVEN and BUDGET one byte per gated group: its mask, 0 or 1, or by how much its
+        threshold is raised, int8, in steps of two. tensors, steps: send every tensor, or else the ticks of every step.
+        The time-out is for each frame of the first try: a run that sends tensors may take longer as a whole.
         """
         if len(data) != info.input_bytes:
             raise AcsgenError(f"model {info.name} takes inputs of {info.input_bytes} bytes, this one has {len(data)}")
-        self._ask(Command.RUN, _RUN.pack(mode, _FLAG_TENSORS if tensors else 0) + data, timeout)
-        result_bytes = _TICKS.size + info.mask_bytes + info.output_bytes
-        limit = max(result_bytes, _INDEX.size + info.arena_bytes + info.input_bytes)
-        seen: dict[int, bytes] = {}
-        while True:
-            frame = self._answer(Command.RUN, limit, time.monotonic() + timeout)
-            if frame.command != Command.TENSOR | RESPONSE:
-                break
-            if len(frame.payload) < _INDEX.size:
-                raise LinkError("the firmware sent a tensor without an index")
-            (index,) = _INDEX.unpack_from(frame.payload)
-            seen[index] = frame.payload[_INDEX.size :]
-        payload = frame.payload
-        if len(payload) != result_bytes:
-            raise LinkError(f"the firmware's result has {len(payload)} bytes; its INFO promised {result_bytes}")
-        (ticks,) = _TICKS.unpack_from(payload)
-        if ticks == TICKS_OVERFLOW:
-            raise AcsgenError(f"model {info.name} ran longer than its tick counter can count")
-        output_at = _TICKS.size + info.mask_bytes
-        return LinkResult(ticks, payload[_TICKS.size : output_at], payload[output_at:], seen)
+        if len(groups) != (info.mask_bytes if mode in _WITH_GROUPS else 0):
+            raise AcsgenError(
+                f"model {info.name} has {info.mask_bytes} gated groups, got {len(groups)} for {mode.name}"
+            )
+        flag = _FLAG_TENSORS if tensors else _FLAG_TICKS if steps else 0
+        payload = _RUN.pack(mode, flag) + groups + data
+        return self._until_answered(lambda patience: self._run(info, payload, patience), timeout, bytes(len(payload)))
 
     def exit(self, timeout: float = 5.0) -> None:
         """Ends the firmware where it can be ended; a board goes on listening."""
@@ -252,9 +207,69 @@ class LinkClient:
         """
         return self._receive(limit, time.monotonic() + timeout)
 
+    def _until_answered(self, request: Callable[[float], _T], timeout: float, padding: bytes) -> _T:
+        """Repeats a request until it is answered, or has been tried often enough.
+
+        Running twice does no harm: a run depends on nothing that was before it. Each time it is given twice as
+        long, or a firmware that is too slow for a time-out would always be answering the request before.
+        padding: what completes a frame that the firmware may still be reading, because more of it got lost than
+        its tail made up for.
+        """
+        for left in reversed(range(self._tries)):
+            try:
+                return request(timeout)
+            except RefusedError:
+                raise
+            except LinkError:
+                if left == 0:
+                    raise
+                self.send(padding)
+                timeout *= 2
+        raise AssertionError("tries is at least 1")
+
+    def _info(self, timeout: float) -> ModelInfo:
+        deadline = time.monotonic() + timeout
+        self._ask(Command.INFO, b"", timeout)
+        payload = self._answer(Command.INFO, _INFO.size + _TEXT_LIMIT, deadline).payload
+        if len(payload) < _INFO.size:
+            raise LinkError(f"the firmware's INFO has {len(payload)} bytes, too few")
+        fingerprint, arena, input_, output, mask, tensors = _INFO.unpack_from(payload)
+        return ModelInfo(
+            name=payload[_INFO.size :].decode("utf-8", errors="replace"),
+            fingerprint=fingerprint,
+            arena_bytes=arena,
+            input_bytes=input_,
+            output_bytes=output,
+            mask_bytes=mask,
+            tensor_count=tensors,
+        )
+
+    def _run(self, info: ModelInfo, request: bytes, timeout: float) -> LinkResult:
+        self._ask(Command.RUN, request, timeout)
+        result_bytes = _TICKS.size + info.mask_bytes + info.output_bytes
+        limit = max(result_bytes, _INDEX.size + info.arena_bytes + info.input_bytes)
+        shown: list[Frame] = []
+        while True:
+            frame = self._answer(Command.RUN, limit, time.monotonic() + timeout)
+            if frame.command == Command.RUN | RESPONSE:
+                break
+            shown.append(frame)
+        wanted = info.tensor_count if request[1] else 0
+        if len(shown) != wanted:
+            raise LinkError(f"the firmware showed {len(shown)} steps of {wanted}: some got lost on their way")
+        payload = frame.payload
+        if len(payload) != result_bytes:
+            raise LinkError(f"the firmware's result has {len(payload)} bytes; its INFO promised {result_bytes}")
+        (ticks,) = _TICKS.unpack_from(payload)
+        steps = _ticks_of_steps(shown)
+        if TICKS_OVERFLOW in (ticks, *steps.values()):
+            raise AcsgenError(f"model {info.name} ran longer than its tick counter can count")
+        output_at = _TICKS.size + info.mask_bytes
+        return LinkResult(ticks, payload[_TICKS.size : output_at], payload[output_at:], _bytes_of_tensors(shown), steps)
+
     def _ask(self, command: Command, payload: bytes, timeout: float) -> None:
         self._tag = (self._tag + 1) % 256
-        self.send(encode_frame(command, payload, tag=self._tag), timeout)
+        self.send(encode_frame(command, payload, tag=self._tag) + _TAIL, timeout)
 
     def _answer(self, command: Command, limit: int, deadline: float) -> Frame:
         """Returns the next frame that answers the last request.
@@ -263,7 +278,7 @@ class LinkClient:
         """
         wanted = {command | RESPONSE}
         if command is Command.RUN:
-            wanted.add(Command.TENSOR | RESPONSE)
+            wanted |= {Command.TENSOR | RESPONSE, Command.STEP | RESPONSE}
         while True:
             frame = self._receive(limit, deadline)
             if frame.command == Command.FAULT | RESPONSE:
@@ -272,43 +287,58 @@ class LinkClient:
             if frame.tag != self._tag or frame.command not in wanted:
                 continue
             if frame.status != Status.OK:
-                raise LinkError(f"the firmware refuses {command.name}: {_status_text(frame.status)}")
+                error = LinkError if frame.status in _DAMAGE else RefusedError
+                raise error(f"the firmware refuses {command.name}: {_status_text(frame.status)}")
             return frame
 
     def _receive(self, limit: int, deadline: float) -> Frame:
+        """Returns the next frame. Where one is none after all, the next call goes on right behind its magic:
+        what seemed to belong to it may be another."""
         self._hunt(deadline)
-        header = self._take(_HEADER.size, deadline)
-        version, command, status, tag, length = _HEADER.unpack(header)
+        self._fill(HEADER.size, deadline)
+        version, command, status, tag, length = HEADER.unpack_from(self._buffer)
         if version != VERSION:
             raise LinkError(
                 f"the firmware speaks version {version} of the link, acsgen {VERSION}; generate and build it anew"
             )
         if length > max(limit, _TEXT_LIMIT):
             raise LinkError(f"the firmware announces {length} bytes where at most {limit} can be")
-        payload = self._take(length, deadline)
-        (crc,) = _CRC.unpack(self._take(_CRC.size, deadline))
-        if crc != zlib.crc32(payload, zlib.crc32(header)):
+        end = HEADER.size + length
+        self._fill(end + CRC.size, deadline)
+        body = bytes(self._buffer[:end])
+        (crc,) = CRC.unpack_from(self._buffer, end)
+        if crc != zlib.crc32(body):
             raise LinkError("the firmware's answer was damaged on its way")
-        return Frame(command, status, tag, payload)
+        del self._buffer[: end + CRC.size]
+        return Frame(command, status, tag, body[HEADER.size :])
 
     def _hunt(self, deadline: float) -> None:
+        """Drops everything up to the next magic, and that too."""
         while True:
             at = self._buffer.find(MAGIC)
             if at >= 0:
                 del self._buffer[: at + len(MAGIC)]
                 return
             del self._buffer[: max(0, len(self._buffer) - len(MAGIC) + 1)]
-            self._fill(deadline)
+            self._buffer += self._stream.read(_CHUNK, deadline - time.monotonic())
 
-    def _take(self, size: int, deadline: float) -> bytes:
+    def _fill(self, size: int, deadline: float) -> None:
         while len(self._buffer) < size:
-            self._fill(deadline)
-        data = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return data
+            self._buffer += self._stream.read(_CHUNK, deadline - time.monotonic())
 
-    def _fill(self, deadline: float) -> None:
-        self._buffer += self._stream.read(65536, deadline - time.monotonic())
+
+def _ticks_of_steps(frames: list[Frame]) -> dict[int, int]:
+    steps = [frame.payload for frame in frames if frame.command == Command.STEP | RESPONSE]
+    if any(len(payload) != _STEP.size for payload in steps):
+        raise LinkError("the firmware sent a step of another length than steps have")
+    return dict(_STEP.unpack(payload) for payload in steps)
+
+
+def _bytes_of_tensors(frames: list[Frame]) -> dict[int, bytes]:
+    tensors = [frame.payload for frame in frames if frame.command == Command.TENSOR | RESPONSE]
+    if any(len(payload) < _INDEX.size for payload in tensors):
+        raise LinkError("the firmware sent a tensor without an index")
+    return {_INDEX.unpack_from(payload)[0]: payload[_INDEX.size :] for payload in tensors}
 
 
 _STATUS_TEXTS = {

@@ -11,18 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acsgen.emit.project import read_manifest
-from acsgen.emit.surroundings import BOARD_FILE
-from acsgen.errors import AcsgenError
 from acsgen.golden.interpreter import quantize_input, run
 from acsgen.graph import Graph
 from acsgen.plan.document import Observed, PlanFile, read_plan
-from acsgen.quantize.acsq import fingerprint, load_acsq
+from acsgen.quantize.acsq import load_acsq
 from acsgen.samples import Samples
-from acsgen.target.boards import read_board
-from acsgen.target.build import firmware_of
-from acsgen.target.emulator import Emulator, RunResult, Transport
+from acsgen.target.emulator import Transport
+from acsgen.target.engines import Engine, choose_engine
 from acsgen.target.link import RunMode
+from acsgen.target.running import RunResult
+from acsgen.verify.firmware import board_of, open_firmware
 
 #: Tensors of the golden model by name, int8 (N, ...); masks uint8 (N, G).
 Values = dict[str, NDArray[Any]]
@@ -36,10 +34,11 @@ class Verification:
     """What a verification found. Arrays have one entry for each sample, in order.
 
     mismatched_*: how many comparisons failed (samples; masks of single gates; tensors).
-    instructions_gated / _dense: exact, of one run with the gates deciding / forced open.
+    instructions_gated / _dense: exact, of one run with the gates deciding / forced open; 0 on a board, which
+    does not count them. cycles_gated / _dense: likewise, measured on a board, at `hertz`; None in an emulator.
     macs_gated: multiply-accumulates of each run, macs_dense: with every gate open.
     masks: by gate, uint8 (N, G). predictions: the class of the largest logit. labels: or None.
-    first_difference: where the first mismatch was, or None.
+    first_difference: where the first mismatch was, or None. engine: what ran it; None: the board.
     """
 
     samples: int
@@ -56,6 +55,10 @@ class Verification:
     predictions: NDArray[np.int64]
     labels: NDArray[np.int64] | None
     first_difference: str | None
+    engine: Engine | None
+    cycles_gated: NDArray[np.int64] | None = None
+    cycles_dense: NDArray[np.int64] | None = None
+    hertz: int = 1
 
     @property
     def ok(self) -> bool:
@@ -71,12 +74,18 @@ class Verification:
 
     @property
     def instruction_ratio(self) -> float:
+        """Instructions gated / dense; on a board, cycles."""
+        if self.cycles_gated is not None and self.cycles_dense is not None:
+            return float(self.cycles_gated.mean() / self.cycles_dense.mean())
         return float(self.instructions_gated.mean() / self.instructions_dense.mean())
 
     @property
     def efficiency(self) -> float:
         """Instruction ratio / MAC ratio: 1 if a MAC that is not computed saves what a MAC costs."""
         return self.instruction_ratio / self.mac_ratio
+
+    def microseconds(self, cycles: float) -> float:
+        return 1e6 * cycles / self.hertz
 
     @property
     def distinct_masks(self) -> int:
@@ -87,7 +96,8 @@ class Verification:
 
     def summary(self) -> dict[str, Any]:
         """The figures as JSON takes them."""
-        return {
+        figures = {
+            "engine": self.engine,
             "images": self.samples,
             "images_with_tensors": self.tensor_samples,
             "compared_tensors": self.compared_tensors,
@@ -105,6 +115,20 @@ class Verification:
             "efficiency": self.efficiency,
             "distinct_masks": self.distinct_masks,
         }
+        if self.cycles_gated is None or self.cycles_dense is None:
+            return figures
+        gated, dense = float(self.cycles_gated.mean()), float(self.cycles_dense.mean())
+        return figures | {
+            "mean_instructions_gated": None,
+            "instructions_dense": None,
+            "mean_cycles_gated": gated,
+            "min_cycles": int(self.cycles_gated.min()),
+            "max_cycles": int(self.cycles_gated.max()),
+            "cycles_dense": dense,
+            "mean_microseconds_gated": self.microseconds(gated),
+            "microseconds_dense": self.microseconds(dense),
+            "hertz": self.hertz,
+        }
 
 
 def verify(
@@ -113,39 +137,41 @@ def verify(
     *,
     tensors: int = 20,
     transport: Transport = "semihosting",
+    engine: Engine | None = None,
+    port: str | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Verification:
-    """Runs every sample on the project's firmware, gated and with all gates open, in the emulator.
+    """Runs every sample on the project's firmware, gated and with all gates open, in the emulator or on a board.
 
+    port: of the board, as `acsgen.target.device.Device` takes it; None: in the emulator, over `transport`.
     tensors: on how many samples to compare every intermediate tensor as well, in each of TENSOR_MODES.
-    progress is called with 1 after each sample. Raises AcsgenError if the project is not built, was built from
-    another model, or the emulator is missing.
+    engine: the emulator to use; None chooses one that is installed. progress is called with 1 after each sample.
+    Raises AcsgenError if the project is not built, was built from another model, or the emulator is missing.
     """
     model = project / "model.acsq"
     graph, plan = load_acsq(model), read_plan(project / "plan.json")
-    board = read_board(project / BOARD_FILE, read_manifest(project)["board"])
+    board = board_of(project)
     inputs = quantize_input(graph, samples.x)
     comparison = _Comparison(graph, plan)
     gated: list[RunResult] = []
-    dense: list[int] = []
-    with Emulator(board, firmware_of(project), transport=transport) as emulator:
-        if emulator.info.fingerprint != fingerprint(model):
-            raise AcsgenError(f"{project}: its firmware was built from another model.acsq: acsgen build {project}")
+    dense: list[RunResult] = []
+    engine = None if port else engine or choose_engine(board)
+    with open_firmware(project, transport=transport, engine=engine, port=port) as firmware:
         for chunk in _chunks(len(inputs)):
             expected = run(graph, inputs[chunk])
             opened = run(graph, inputs[chunk], "open", keep=(graph.output,)) if plan.gates else {}
             for i, x in enumerate(inputs[chunk]):
                 name = f"sample {chunk.start + i}"
-                gated.append(emulator.run(x, RunMode.SKIP))
+                gated.append(firmware.run(x, RunMode.SKIP))
                 comparison.compare_run(name, gated[-1], expected, i)
                 result = gated[-1]
                 if plan.gates:
-                    result = emulator.run(x, RunMode.OPEN)
+                    result = firmware.run(x, RunMode.OPEN)
                     comparison.compare_open(f"{name}, gates open", result, opened, i)
-                dense.append(result.instructions)
+                dense.append(result)
                 if chunk.start + i < tensors:
                     for mode in TENSOR_MODES:
-                        seen = emulator.run(x, mode, tensors=True)
+                        seen = firmware.run(x, mode, tensors=True)
                         comparison.compare_run(f"{name}, {mode.name}", seen, expected, i)
                         comparison.compare_tensors(f"{name}, {mode.name}", seen, expected, i, mode)
                 progress(1)
@@ -158,13 +184,17 @@ def verify(
         mismatched_tensors=comparison.tensors,
         compared_tensors=comparison.compared_tensors,
         instructions_gated=np.array([result.instructions for result in gated], np.int64),
-        instructions_dense=np.array(dense, np.int64),
+        instructions_dense=np.array([result.instructions for result in dense], np.int64),
         macs_gated=np.broadcast_to(plan.macs(masks), (len(gated),)),
         macs_dense=int(plan.macs()),
         masks=masks,
         predictions=np.array([int(result.output.argmax()) for result in gated], np.int64),
         labels=samples.y,
         first_difference=comparison.first,
+        engine=engine,
+        cycles_gated=None if port is None else np.array([board.cycles(result.ticks) for result in gated], np.int64),
+        cycles_dense=None if port is None else np.array([board.cycles(result.ticks) for result in dense], np.int64),
+        hertz=board.core_hertz,
     )
 
 

@@ -54,7 +54,8 @@ enum {
     LINK_RUN = 0x02,    /**< Run the model once. */
     LINK_EXIT = 0x03,   /**< Stop, where that is possible. */
     LINK_TENSOR = 0x04, /**< Response only: one tensor of a run that is under way. */
-    LINK_FAULT = 0x05   /**< Response only: the firmware has stopped; the payload says why. */
+    LINK_FAULT = 0x05,  /**< Response only: the firmware has stopped; the payload says why. */
+    LINK_STEP = 0x06    /**< Response only: the ticks of one step of a run that is under way. */
 };
 
 /** How a response went. */

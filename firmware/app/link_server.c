@@ -15,11 +15,12 @@ typedef struct {
     link_reader_t frame;
 } request_t;
 
-/* What the observer of a run needs to send a tensor. */
+/* What the observer of a run needs to send a tensor, or what a step took. */
 typedef struct {
     const request_t *request;
     bool sent;
-} tensor_sender_t;
+    uint32_t ticks; /* when the step began */
+} sender_t;
 
 static link_outcome_t outcome(bool answered)
 {
@@ -68,16 +69,38 @@ static bool send_info(const request_t *request)
     return link_write(&frame, model->name, name_bytes) && link_write_end(&frame);
 }
 
-static void send_tensor(void *context, uint16_t index, const int8_t *data, size_t bytes)
+/* An index, then data. */
+static void send_indexed(sender_t *sender, uint8_t command, uint16_t index, const void *data, size_t bytes)
 {
-    tensor_sender_t *sender = context;
     const uint8_t number[INDEX_BYTES] = {(uint8_t)index, (uint8_t)(index >> 8)};
     link_writer_t frame;
 
     sender->sent = sender->sent &&
-                   begin_response(sender->request, &frame, LINK_TENSOR, sizeof number + bytes) &&
+                   begin_response(sender->request, &frame, command, sizeof number + bytes) &&
                    link_write(&frame, number, sizeof number) && link_write(&frame, data, bytes) &&
                    link_write_end(&frame);
+}
+
+static void send_tensor(void *context, uint16_t index, const int8_t *data, size_t bytes)
+{
+    send_indexed(context, LINK_TENSOR, index, data, bytes);
+}
+
+/* The counter goes on while a frame is sent, but the next step begins after it. */
+static void send_ticks(void *context, uint16_t index, const int8_t *data, size_t bytes)
+{
+    sender_t *sender = context;
+    const link_counter_t *counter = sender->request->server->counter;
+    const uint32_t taken = counter->ticks() - sender->ticks;
+    const uint32_t ticks = counter->wrapped() ? LINK_TICKS_OVERFLOW : taken;
+    const uint8_t little[] = {(uint8_t)ticks, (uint8_t)(ticks >> 8), (uint8_t)(ticks >> 16),
+                              (uint8_t)(ticks >> 24)};
+
+    (void)data;
+    (void)bytes;
+    send_indexed(sender, LINK_STEP, index, little, sizeof little);
+    counter->restart();
+    sender->ticks = counter->ticks();
 }
 
 static bool send_result(const request_t *request, uint32_t ticks)
@@ -93,11 +116,14 @@ static bool send_result(const request_t *request, uint32_t ticks)
            link_write(&frame, server->output, model->output_bytes) && link_write_end(&frame);
 }
 
-static link_outcome_t run_observed(const request_t *request, acs_mode_t mode)
+static link_outcome_t run_observed(const request_t *request, acs_mode_t mode, uint8_t flags)
 {
     const link_server_t *server = request->server;
-    tensor_sender_t sender = {request, true};
-    const acs_observer_t observer = {send_tensor, &sender};
+    sender_t sender = {request, true, 0};
+    const acs_observer_t observer = {flags == LINK_FLAG_TICKS ? send_ticks : send_tensor, &sender};
+
+    server->counter->restart();
+    sender.ticks = server->counter->ticks();
     bool done = server->model->run(server->arena, server->input, server->output, mode, &observer);
 
     if (!sender.sent) {
@@ -122,31 +148,41 @@ static link_outcome_t run_timed(const request_t *request, acs_mode_t mode)
     return outcome(send_result(request, counter->wrapped() ? LINK_TICKS_OVERFLOW : ticks));
 }
 
-static link_outcome_t serve_run(request_t *request)
+/* Reads what is run: a byte per gated group where the mode wants them, then the input. */
+static bool read_input(request_t *request, size_t group_bytes)
 {
     const link_server_t *server = request->server;
+
+    /* No run may find what an earlier one left: a group that was skipped, but needed, shows at once. */
+    memset(server->arena, ARENA_POISON, server->model->arena_bytes);
+    return link_read(&request->frame, server->arena, group_bytes) &&
+           link_read(&request->frame, server->input, server->model->input_bytes);
+}
+
+static link_outcome_t serve_run(request_t *request)
+{
+    const acs_model_t *model = request->server->model;
+    const uint32_t length = request->frame.header.length;
+    const uint32_t plain = RUN_ARGUMENT_BYTES + model->input_bytes;
     uint8_t argument[RUN_ARGUMENT_BYTES];
     bool intact;
 
-    if (request->frame.header.length != sizeof argument + server->model->input_bytes) {
+    if (length != plain && length != plain + model->mask_bytes) {
         return refuse(request, LINK_BAD_LENGTH);
     }
-    if (!link_read(&request->frame, argument, sizeof argument) ||
-        !link_read(&request->frame, server->input, server->model->input_bytes) ||
+    if (!link_read(&request->frame, argument, sizeof argument) || !read_input(request, length - plain) ||
         !link_read_end(&request->frame, &intact)) {
         return LINK_CLOSED;
     }
     if (!intact) {
         return refuse(request, LINK_BAD_CRC);
     }
-    if (argument[0] > ACS_OPEN || (argument[1] & ~LINK_FLAG_TENSORS) != 0) {
+    const uint32_t given = argument[0] >= ACS_GIVEN ? model->mask_bytes : 0;
+    if (argument[0] > ACS_BUDGET || argument[1] > LINK_FLAG_TICKS || length != plain + given) {
         return refuse(request, LINK_BAD_ARGUMENT);
     }
     acs_mode_t mode = (acs_mode_t)argument[0];
-    /* No run may find what an earlier one left: a group that was skipped, but needed, shows at once. */
-    memset(server->arena, ARENA_POISON, server->model->arena_bytes);
-    return (argument[1] & LINK_FLAG_TENSORS) != 0 ? run_observed(request, mode)
-                                                  : run_timed(request, mode);
+    return argument[1] != 0 ? run_observed(request, mode, argument[1]) : run_timed(request, mode);
 }
 
 /* INFO and EXIT: a request without a payload. */

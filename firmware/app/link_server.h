@@ -20,6 +20,9 @@ extern "C" {
 /** In a RUN request: send every tensor while the model runs. */
 #define LINK_FLAG_TENSORS 0x01u
 
+/** Instead: send the ticks of every step. */
+#define LINK_FLAG_TICKS 0x02u
+
 /** Ticks of a run that was longer than the counter can measure. */
 #define LINK_TICKS_OVERFLOW UINT32_MAX
 

@@ -48,7 +48,9 @@ extern "C" {
 typedef enum {
     ACS_SKIP = 0,     /**< The product: closed groups are not computed. */
     ACS_MULTIPLY = 1, /**< Everything is computed, closed groups are then zeroed. Same bits as ACS_SKIP. */
-    ACS_OPEN = 2      /**< Every gate is forced open: the dense network. */
+    ACS_OPEN = 2,     /**< Every gate is forced open: the dense network. */
+    ACS_GIVEN = 3,    /**< As ACS_SKIP, but by the masks that the caller wrote: see acs_model_t::run. */
+    ACS_BUDGET = 4    /**< As ACS_SKIP, with thresholds that the caller moved: see acs_model_t::run. */
 } acs_mode_t;
 
 /**
@@ -86,6 +88,16 @@ typedef struct {
      * @param mode      how masks are honoured
      * @param observer  sees every tensor, or NULL
      * Arena, input and output may not overlap.
+     *
+     * Before a run in mode ACS_GIVEN the caller writes its own masks, mask_bytes bytes of 1 (open) or 0
+     * in the order of `masks`, to the start of the arena. The gates are computed, but decide nothing.
+     *
+     * Before a run in mode ACS_BUDGET it writes there, for each group, by how much the threshold of its
+     * gate is raised: an int8, in steps of two of the gate's int8 logits. More than 0 closes groups and saves
+     * time, less than 0 opens some; 0 everywhere is ACS_SKIP. The same for all groups will often do:
+     *
+     *     memset(arena, 8, DEMO_MASK_BYTES);
+     *     if (!demo_run(arena, image, scores, ACS_BUDGET, NULL)) { ... }
      *
      * @return true, or false if arena, input or output is NULL or the arena is misaligned. (A kernel
      *         that refuses its parameters gives false too; a generated model never makes one refuse.)

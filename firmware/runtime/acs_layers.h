@@ -187,7 +187,9 @@ void acs_pad_s8(acs_shape_t input_shape, acs_shape_t output_shape, acs_pair_t co
 /**
  * Decides: group g is open where logits[g] > zero_point, strictly.
  *
- * @param open  [groups] receives the decision: 1 open, 0 closed (all 1 in mode ACS_OPEN)
+ * @param open  [groups] receives the decision: 1 open, 0 closed (all 1 in mode ACS_OPEN); in mode
+ *              ACS_GIVEN it holds the decision already, in mode ACS_BUDGET by how much the threshold is
+ *              raised, an int8
  * @param list  [groups] memory for the list of active groups
  */
 acs_mask_t acs_gate_s8(acs_mode_t mode, uint16_t groups, int8_t zero_point, const int8_t *logits,

@@ -4,12 +4,26 @@
 
 #include <string.h>
 
+static bool decide(acs_mode_t mode, int8_t logit, int8_t zero_point, uint8_t given)
+{
+    switch (mode) {
+    case ACS_OPEN:
+        return true;
+    case ACS_GIVEN:
+        return given != 0;
+    case ACS_BUDGET:
+        return logit > zero_point + 2 * (int8_t)given;
+    default:
+        return logit > zero_point;
+    }
+}
+
 acs_mask_t acs_gate_s8(acs_mode_t mode, uint16_t groups, int8_t zero_point, const int8_t *logits,
                        uint8_t *open, uint8_t *list)
 {
     uint16_t count = 0;
     for (uint16_t g = 0; g < groups; g++) {
-        open[g] = (mode == ACS_OPEN || logits[g] > zero_point) ? 1u : 0u;
+        open[g] = decide(mode, logits[g], zero_point, open[g]) ? 1u : 0u;
         if (open[g] || mode == ACS_MULTIPLY) {
             list[count++] = (uint8_t)g;
         }

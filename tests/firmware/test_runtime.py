@@ -214,13 +214,19 @@ def test_layouts(kernels: Path, seed: int) -> None:
 @pytest.mark.parametrize("mode", RunMode)
 @pytest.mark.parametrize("logits", ["closed", "open", "mixed"])
 def test_gate(kernels: Path, mode: RunMode, logits: str) -> None:
-    """Open strictly above the zero point; mode decides what is computed and whether all count as open."""
+    """Open strictly above the zero point; mode decides what is computed, whether all count as open, and whether
+    the caller's masks or thresholds count."""
     rng = np.random.default_rng(4)
     groups, zero_point = 256, 10
     low, high = {"closed": (-128, 11), "open": (11, 128), "mixed": (8, 13)}[logits]
     values = rng.integers(low, high, groups).astype(np.int8)
-    reader = call(kernels, request("gate", mode, groups, zero_point, values))
-    opened = (values > zero_point) | (mode == RunMode.OPEN)
+    given = (rng.integers(-128, 128, groups) * rng.integers(0, 2, groups)).astype(np.int8)
+    reader = call(kernels, request("gate", mode, groups, zero_point, values, given))
+    opened = {
+        RunMode.OPEN: np.ones(groups, bool),
+        RunMode.GIVEN: given != 0,
+        RunMode.BUDGET: values > zero_point + 2 * given.astype(int),
+    }.get(mode, values > zero_point)
     np.testing.assert_array_equal(take_array(reader, (groups,), np.uint8), opened)
     active = np.arange(groups) if mode == RunMode.MULTIPLY else np.flatnonzero(opened)
     assert (take_number(reader), take_number(reader)) == (groups, len(active))

@@ -3,21 +3,25 @@
 
 from __future__ import annotations
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from acsgen.resources import resource_dir
 from acsgen.target.boards import Board, list_boards, load_board
 from acsgen.target.build import BuildResult, build
 from acsgen.target.emulator import transports
-from tests.target.fake_project import make_project
+from tests.target.fake_project import MODEL, make_project
 
-#: Of the boards in the normal tests: a chip, and the emulator's reference. With --all-boards it is every board.
+#: Of the boards in the normal tests: a chip, and the emulator's reference. With --all-boards it is every one in QEMU.
 BOARDS = ("mps2-an386", "stm32f405")
 
 
 def boards_of(config: pytest.Config) -> list[str]:
-    return list_boards() if config.getoption("--all-boards") else list(BOARDS)
+    emulated = [name for name in list_boards() if load_board(name).emulator]
+    return emulated if config.getoption("--all-boards") else list(BOARDS)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -51,3 +55,23 @@ def board(board_name: str) -> Board:
 @pytest.fixture
 def firmware(board: Board, builds: dict[str, BuildResult]) -> BuildResult:
     return builds[board.name]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The firmware's side of the link as a program, under sanitizers: frames on standard input and output."""
+    program = tmp_path_factory.mktemp("fuzz") / "serve"
+    firmware = resource_dir("firmware")
+    app = firmware / "app"
+    subprocess.run(
+        [
+            "gcc", "-std=c11", "-O1", "-g",
+            "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror",
+            "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+            f"-I{app}", f"-I{firmware / 'runtime'}", f"-I{MODEL}",
+            Path(__file__).parent / "host" / "serve.c", app / "link.c", app / "link_server.c", MODEL / "fake.c",
+            "-o", program,
+        ],
+        check=True,
+    )  # fmt: skip
+    return program

@@ -23,8 +23,9 @@ def test_stm32f405_is_what_the_datasheet_says() -> None:
     board = load_board("stm32f405")
     assert (board.flash.base, board.flash.bytes) == (0x08000000, 1024 * 1024)
     assert (board.ram.base, board.ram.bytes) == (0x20000000, 128 * 1024)
-    assert [upload.protocol for upload in board.uploads] == ["stlink", "serial"]
-    assert board.upload_apt == ("stlink-tools", "stm32flash")
+    assert [upload.protocol for upload in board.uploads] == ["stlink", "stlink-openocd", "jlink", "serial"]
+    assert board.upload_apt == ("stlink-tools", "stm32flash", "openocd")
+    assert (board.core_hertz, board.tick_hertz, board.cycles(21)) == (168_000_000, 84_000_000, 42)
 
 
 @pytest.mark.parametrize("name", ["stm32f407", "STM32F405", "mps2_an386"])
@@ -54,12 +55,19 @@ def test_unknown_board_like_no_other_lists_all() -> None:
         ("bytes = 0x20000", "bytes = 0", "ram.bytes must be a whole number, 1 or more"),
         ("[1, 1]", "[1, 0]", "emulator.instructions_per_tick must be a list of 2 positive"),
         ("[1, 1]", "[1]", "emulator.instructions_per_tick must be a list of 2 positive"),
-        ('default = "stlink"', 'default = "jlink"', "upload.default is 'jlink'"),
+        ('default = "stlink"', 'default = "dfu"', "upload.default is 'dfu'"),
         ('title = "', 'title = "a\\n[env:b]', "title must be printable text on one line"),
-        ('apt = ["stlink-tools", "stm32flash"]', "", "upload.apt is missing"),
+        ('apt = ["stlink-tools", "stm32flash", "openocd"]', "", "upload.apt is missing"),
         ('core = "cortex-m4f"', "core = [4]", "core must be a string"),
         ("args = []", "args = [1]", "emulator.args must be a list of strings"),
         ("[ram]", "[ram", "is not a TOML file"),
+        ("0x40023800, 0, 1, 2, 2]", "0x40023800, 0, 1, 2]", "clock.steps must be a list of lists of 3 or 5 numbers"),
+        ("0x40023800, 0, 1, 2, 2]", "0x140023800, 0, 1]", "clock.steps must be a list of .* from 0 to 0xffffffff"),
+        ("0x40023800, 0, 1, 2, 2]", '"RCC_CR", 0, 1]', "clock.steps must be a list of lists of 3 or 5 numbers"),
+        ("base = 0x40011000", "", "uart.base is missing"),
+        ("[uart]", "[serial]", "uart is missing"),
+        ("args = []", 'args = []\ncovers = "all"', "emulator.covers must be one of board, instructions"),
+        ('board = "genericSTM32F405RG"', "", "platformio.board is missing"),
     ],
 )
 def test_wrong_board_file(tmp_path: Path, old: str, new: str, message: str) -> None:

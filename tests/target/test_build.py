@@ -130,7 +130,7 @@ def test_upload_without_the_program(tmp_path: Path) -> None:
     said = platformio(project, tmp_path, "-t", "upload", code=1)
     assert (
         "Error: no-such-flasher not found; install it: "
-        "apt-get install -y --no-install-recommends stlink-tools stm32flash\n"
+        "apt-get install -y --no-install-recommends stlink-tools stm32flash openocd\n"
     ) in said
     assert "SUCCESS" in platformio(project, tmp_path)
 

@@ -65,6 +65,24 @@ def test_modes(board: Board, firmware: BuildResult) -> None:
         assert emulator.run(data, RunMode.SKIP).masks.tolist() == [0, 0, 0, 0]
         assert emulator.run(data, RunMode.MULTIPLY).masks.tolist() == [0, 0, 0, 0]
         assert emulator.run(data, RunMode.OPEN).masks.tolist() == [1, 1, 1, 1]
+        odd = fake_input(0x01010101)
+        assert emulator.run(data, RunMode.GIVEN, masks=[0, 1, 1, 0]).masks.tolist() == [0, 1, 1, 0]
+        assert emulator.run(data, RunMode.GIVEN, masks=[1, 0, 0, 0], tensors=True).masks.tolist() == [1, 0, 0, 0]
+        assert emulator.run(odd, RunMode.BUDGET).masks.tolist() == [1, 1, 1, 1]
+        assert emulator.run(odd, RunMode.BUDGET, raised=1).masks.tolist() == [0, 0, 0, 0]
+        assert emulator.run(odd, RunMode.BUDGET, raised=[-128, 127, 0, 1]).masks.tolist() == [1, 0, 1, 0]
+        for mode, masks in ((RunMode.GIVEN, [0, 1, 1]), (RunMode.GIVEN, []), (RunMode.SKIP, [0, 1, 1, 0])):
+            with pytest.raises(AcsgenError, match=f"4 gated groups, got {len(masks)} for {mode.name}"):
+                emulator.run(data, mode, masks=masks)
+
+
+def test_instructions_of_steps(board: Board, firmware: BuildResult) -> None:
+    """The first step of the fake model idles, the second does nothing."""
+    with Emulator(board, firmware.elf) as emulator:
+        once, twice = (emulator.run(fake_input(rounds), steps=True) for rounds in (1000, 2000))
+        assert twice.steps[5] - once.steps[5] == 1000 * INSTRUCTIONS_PER_ROUND
+        assert once.steps[7] == twice.steps[7] < 60
+        assert (once.instructions, set(once.steps), once.tensors) == (0, {5, 7}, {})
 
 
 def test_tensors(board: Board, firmware: BuildResult) -> None:

@@ -23,7 +23,7 @@ from acsgen.target.link import (
     Status,
     encode_frame,
 )
-from tests.target.fake_project import INPUT_BYTES, fake_input
+from tests.target.fake_project import INPUT_BYTES, MASK_BYTES, fake_input
 
 RUN_PAYLOAD = bytes([RunMode.SKIP, 0]) + bytes(INPUT_BYTES)
 
@@ -57,13 +57,13 @@ def with_header(version: int, command: int, length: int) -> bytes:
         (with_header(1, Command.EXIT, 1 << 24), Command.EXIT, Status.BAD_LENGTH),
         (with_header(1, 0x77, 0), 0x77, Status.BAD_COMMAND),
         (with_header(2, Command.INFO, 0), Command.INFO, Status.BAD_VERSION),
+        (encode_frame(Command.RUN, b"\x03" + RUN_PAYLOAD[1:], tag=9), Command.RUN, Status.BAD_ARGUMENT),
+        (encode_frame(Command.RUN, RUN_PAYLOAD + bytes(MASK_BYTES), tag=9), Command.RUN, Status.BAD_ARGUMENT),
+        (encode_frame(Command.RUN, b"\x04" + RUN_PAYLOAD[1:], tag=9), Command.RUN, Status.BAD_ARGUMENT),
+        (encode_frame(Command.RUN, b"\x04" + RUN_PAYLOAD[1:] + bytes(4), tag=9), Command.RUN, Status.OK),
+        (encode_frame(Command.RUN, b"\x05" + RUN_PAYLOAD[1:] + bytes(4), tag=9), Command.RUN, Status.BAD_ARGUMENT),
         (
-            encode_frame(Command.RUN, b"\x03" + RUN_PAYLOAD[1:], tag=9),
-            Command.RUN,
-            Status.BAD_ARGUMENT,
-        ),
-        (
-            encode_frame(Command.RUN, b"\x00\x02" + RUN_PAYLOAD[2:], tag=9),
+            encode_frame(Command.RUN, b"\x00\x03" + RUN_PAYLOAD[2:], tag=9),
             Command.RUN,
             Status.BAD_ARGUMENT,
         ),
@@ -172,3 +172,37 @@ def test_result_of_the_wrong_length() -> None:
     info = client.info()
     with pytest.raises(LinkError, match="result has 23 bytes; its INFO promised 24"):
         client.run(info, fake_input().tobytes(), RunMode.SKIP)
+
+
+def test_client_finds_the_frame_behind_a_false_start() -> None:
+    """A magic in the noise, with a length that reaches into the true answer, hides nothing for good."""
+    noise = MAGIC + bytes([1, 0x81, 0, 1, 8, 0, 0, 0])
+    client = LinkClient(Script(noise + answer(Command.INFO, INFO_PAYLOAD)))
+    with pytest.raises(LinkError, match="damaged on its way"):
+        client.receive(64)
+    assert client.receive(64).payload == INFO_PAYLOAD
+
+
+def test_client_tries_again_until_it_is_answered() -> None:
+    refusals = [answer(Command.INFO, b"", status=Status.BAD_CRC), damaged(answer(Command.INFO, b"", tag=2), -1)]
+    script = Script(*refusals, answer(Command.INFO, INFO_PAYLOAD, tag=3))
+    assert LinkClient(script, tries=3).info().name == "fake"
+    assert [data for data in script.sent if data.startswith(MAGIC)] == [
+        encode_frame(Command.INFO, tag=tag) + bytes(16) for tag in (1, 2, 3)
+    ]
+
+
+def test_client_does_not_insist_where_the_model_refuses() -> None:
+    script = Script(answer(Command.INFO, INFO_PAYLOAD), answer(Command.RUN, b"", status=Status.RUN_FAILED, tag=2))
+    client = LinkClient(script, tries=5)
+    with pytest.raises(LinkError, match="the model would not run"):
+        client.run(client.info(), fake_input().tobytes(), RunMode.SKIP)
+    assert len(script.sent) == 2
+
+
+def test_tensors_that_got_lost_on_their_way() -> None:
+    tensor = answer(Command.TENSOR, bytes(18), tag=2)
+    client = LinkClient(Script(answer(Command.INFO, INFO_PAYLOAD), tensor, answer(Command.RUN, bytes(24), tag=2)))
+    info = client.info()
+    with pytest.raises(LinkError, match="showed 1 steps of 2"):
+        client.run(info, fake_input().tobytes(), RunMode.SKIP, tensors=True)

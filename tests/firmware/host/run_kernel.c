@@ -259,7 +259,7 @@ static void call_gate(void)
     const uint16_t groups = small();
     const int8_t zero_point = (int8_t)number();
     const int8_t *const logits = get(groups);
-    uint8_t *const open = exactly(groups);
+    uint8_t *const open = get(groups); /* what the caller of the model wrote there */
     uint8_t *const index = exactly(groups);
     const acs_mask_t mask = acs_gate_s8(mode, groups, zero_point, logits, open, index);
     put(mask.open, groups);

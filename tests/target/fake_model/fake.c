@@ -102,6 +102,20 @@ static uint32_t rounds_of(const int8_t *input)
     return rounds;
 }
 
+static uint8_t mask_of(acs_mode_t mode, int8_t input, uint8_t given)
+{
+    switch (mode) {
+    case ACS_OPEN:
+        return 1;
+    case ACS_GIVEN:
+        return given;
+    case ACS_BUDGET:
+        return (uint8_t)input & 1 && (int8_t)given <= 0;
+    default:
+        return (uint8_t)input & 1;
+    }
+}
+
 static bool run(void *arena, const int8_t *input, int8_t *output, acs_mode_t mode,
                 const acs_observer_t *observer)
 {
@@ -115,7 +129,7 @@ static bool run(void *arena, const int8_t *input, int8_t *output, acs_mode_t mod
     go_wrong(trouble, (uint8_t)input[0]);
     idle(rounds_of(input), trouble == FAKE_LONG_ROUNDS);
     for (size_t i = 0; i < FAKE_MASK_BYTES; i++) {
-        masks[i] = mode == ACS_OPEN ? 1 : (uint8_t)input[i] & 1;
+        masks[i] = mask_of(mode, input[i], masks[i]);
     }
     for (size_t i = 0; i < FAKE_OUTPUT_BYTES; i++) {
         reversed[i] = input[FAKE_INPUT_BYTES - 1 - i];

@@ -3,9 +3,9 @@
  * fake.h: a model for tests of everything that surrounds a model.
  *
  * The output is the input backwards. The masks are bit 0 of the first four bytes of the input, or all 1
- * in mode ACS_OPEN. The observer sees tensor 5, the input, and tensor 7, the output. Before all this the
- * model idles for as many rounds of two instructions as the first four bytes say, little endian. The
- * last byte asks for trouble, or for long rounds.
+ * in mode ACS_OPEN; in mode ACS_BUDGET a raised threshold makes a 0. The observer sees tensor 5, the input,
+ * and tensor 7, the output. Before all this the model idles for as many rounds of two instructions as the
+ * first four bytes say, little endian. The last byte asks for trouble, or for long rounds.
  */
 #ifndef FAKE_H
 #define FAKE_H

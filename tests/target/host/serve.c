@@ -8,6 +8,7 @@
 static bool read_stdin(void *context, uint8_t *data, size_t bytes)
 {
     (void)context;
+    fflush(stdout); /* before it waits: a host may be waiting too */
     return fread(data, 1, bytes, stdin) == bytes;
 }
 
