@@ -292,8 +292,8 @@ def _cost(rows: list[Row]) -> list[str]:
 
 
 def _way_rows(rows: dict[str, Row]) -> Iterable[list[str]]:
-    usual = [gate_job("grid", seed) for seed in SEEDS]
-    ways = {"usual": usual, **{way: [schedule_job(way, seed) for seed in SEEDS] for way in SCHEDULES}}
+    usual = [gate_job("grid", SEEDS[0])]
+    ways = {"usual": usual, **{way: [schedule_job(way, SEEDS[0])] for way in SCHEDULES}}
     for way, jobs in ways.items():
         if found := _found(rows, jobs):
             yield [

@@ -66,8 +66,11 @@ def train_job(job: Job, root: Path, data: Dataset, precision: Any) -> dict[str, 
     elif job.kind == "static":
         assert job.rival is not None and twin is not None
         schedules = STATIC, None
-        rival = json.loads((root / job.rival / ROW).read_text(encoding="utf-8"))
-        build = partial(ZOO[job.member].build, gated=False, input_shape=twin.input_shape[1:], classes=data.classes)
+        rival = _read_row(root, job.rival)
+        wide = _read_row(root, job.teacher)["arguments"]
+        build = partial(
+            ZOO[job.member].build, gated=False, input_shape=twin.input_shape[1:], classes=data.classes, **wide
+        )
         teacher = fast_form(build, precision)
         copy_weights(twin, teacher)
         twin = None
@@ -121,6 +124,10 @@ def width_for(member: str, data: Dataset, macs: float) -> float:
 
 def _model(root: Path, job: str) -> keras.Model:
     return keras.saving.load_model(root / job / MODEL, compile=False, safe_mode=True)
+
+
+def _read_row(root: Path, job: str | None) -> dict[str, Any]:
+    return dict(json.loads((root / str(job) / ROW).read_text(encoding="utf-8")))
 
 
 def _rounded(measured: Evaluation) -> dict[str, Any]:
