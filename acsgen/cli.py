@@ -226,10 +226,17 @@ def inspect(
 @app.command()
 def generate(
     model: Annotated[Path, typer.Argument(help="An int8 graph.", metavar="MODEL.acsq", readable=False)],
-    board: Annotated[str, typer.Option("--board", help="A board's name (see 'acsgen boards').", metavar="BOARD")],
     out: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", metavar="PROJECT", readable=False)],
+    board: Annotated[
+        str | None, typer.Option("--board", help="A board's name (see 'acsgen boards'); of a project.", metavar="BOARD")
+    ] = None,
+    kind: Annotated[
+        str, typer.Option("--as", help="project, library (PlatformIO), arduino, esp-idf or cmake.", metavar="KIND")
+    ] = "project",
     name: Annotated[str | None, typer.Option("--name", help="C name of the model (default: its own).")] = None,
-    kernels: Annotated[str | None, typer.Option("--kernels", help="Kernel set (default: the board's first).")] = None,
+    kernels: Annotated[
+        str | None, typer.Option("--kernels", help="Kernel set (default: the board's first, or portable).")
+    ] = None,
     cmsis_nn: Annotated[
         Path | None,
         typer.Option("--cmsis-nn", help="A CMSIS-NN checkout to take the sources from.", metavar="DIR", readable=False),
@@ -237,15 +244,16 @@ def generate(
     force: Annotated[bool, typer.Option("--force", help="Replace a project that is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the firmware project that runs an int8 graph on a board.
+    """Write the firmware project that runs an int8 graph on a board, or a library for a program of your own.
 
     Example: acsgen generate model.acsq --board stm32f405 -o firmware
-    """
-    from acsgen.emit.project import generate as stage
-    from acsgen.report.advice import idle_mask
-    from acsgen.target.boards import load_board
 
-    project = stage(model, load_board(board), out, name=name, kernels=kernels, cmsis_nn=cmsis_nn, force=force)
+    Example: acsgen generate model.acsq --as cmake -o mynet
+    """
+    from acsgen.emit.packages import generate_any
+    from acsgen.report.advice import idle_mask
+
+    project = generate_any(model, kind, board, out, name=name, kernels=kernels, cmsis_nn=cmsis_nn, force=force)
     if project.kept:
         typer.echo(f"acsgen: the project that was there had been edited; it is now {project.kept}", err=True)
     for mask in project.plan.idle_masks():

@@ -183,6 +183,8 @@ def _open(project: Path) -> _Project:
         raise AcsgenError(f"{project}: no project of acsgen's ({_MANIFEST} is missing): acsgen generate makes one")
     path = project.absolute()
     ini = path / "platformio.ini"
+    if not ini.is_file() and (kind := _kind(path)) != "project":
+        raise AcsgenError(f"{project} was generated --as {kind}, for a program of yours: --board makes a project")
     parser = configparser.ConfigParser(interpolation=None)
     try:
         with ini.open(encoding="utf-8") as stream:
@@ -195,6 +197,14 @@ def _open(project: Path) -> _Project:
     except (configparser.Error, KeyError, ValueError) as error:
         raise AcsgenError(f"{ini} or its board is damaged ({error}); generate it anew") from error
     return _Project(path, environment, manifest)
+
+
+def _kind(path: Path) -> str:
+    """What a generated folder is; older ones, all projects, do not say."""
+    try:
+        return str(json.loads((path / _MANIFEST).read_text(encoding="utf-8")).get("kind", "project"))
+    except (OSError, ValueError, AttributeError):
+        return "project"
 
 
 def _require_path(path: Path) -> None:
