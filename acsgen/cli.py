@@ -267,6 +267,25 @@ def generate(
 
 
 @app.command()
+def hook(
+    out: Annotated[
+        Path, typer.Option("-o", "--output", help="The script to write.", metavar="FILE", readable=False)
+    ] = Path("acsgen_hook.py"),
+    force: Annotated[bool, typer.Option("--force", help="Replace OUTPUT if it exists.")] = False,
+) -> None:
+    """Write the script by which PlatformIO generates a model's C whenever it builds your own program.
+
+    Example: acsgen hook -o acsgen_hook.py
+
+    The script says what goes into platformio.ini.
+    """
+    from acsgen.resources import resource_dir
+
+    refuse_existing(out, force, ".py")
+    out.write_bytes((resource_dir("firmware") / "pio" / "hook" / "acsgen_hook.py").read_bytes())
+
+
+@app.command()
 def build(
     project: Project,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show PlatformIO's output.")] = False,

@@ -18,6 +18,7 @@ from acsgen.emit.calls import Writer
 from acsgen.emit.fit import check_fit
 from acsgen.emit.libraries import LIBRARIES
 from acsgen.emit.names import model_identifier
+from acsgen.emit.official import official_environments
 from acsgen.emit.render import environment, model_files
 from acsgen.emit.surroundings import project_files
 from acsgen.errors import AcsgenError
@@ -119,7 +120,9 @@ def generate(
         texts = {
             **project_files(board, material.name, kernel_set.library),
             **material.rendered(),
-            "README.md": readme.render(name=material.name, board=board, plan=material.plan),
+            "README.md": readme.render(
+                name=material.name, board=board, plan=material.plan, official=official_environments(board)
+            ),
         }
         return {
             **{path: text.encode() for path, text in texts.items()},

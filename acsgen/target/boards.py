@@ -79,6 +79,18 @@ class EmulatorSpec:
 
 
 @dataclass(frozen=True)
+class Official:
+    """The board in PlatformIO's own registry."""
+
+    platform: str
+    """``ststm32``."""
+    board: str
+    """``nucleo_f411re``."""
+    frameworks: tuple[str, ...] = ()
+    """Those that the board needs, if it cannot be built bare."""
+
+
+@dataclass(frozen=True)
 class Upload:
     """One way to flash the board."""
 
@@ -103,7 +115,7 @@ class Board:
     defines: tuple[str, ...]
     """Preprocessor definitions, ``NAME=VALUE``."""
     ports: tuple[str, ...]
-    """Folders of ``firmware/ports`` whose files make up the port."""
+    """Folders of ``firmware/ports`` whose files make up the port; none for a board that needs a framework."""
     linker_script: str
     """Name of the linker script in one of them."""
     kernel_sets: tuple[str, ...]
@@ -114,6 +126,7 @@ class Board:
     ram: Memory
     tick_hertz: int
     """Frequency of the tick counter on the real board."""
+    official: Official | None
     emulator: EmulatorSpec | None
     uploads: tuple[Upload, ...]
     """Ways to flash it, the default first; none for a board that exists in the emulator only."""
@@ -121,6 +134,11 @@ class Board:
     """The Debian packages that hold the programs which flash it."""
     path: Path
     """The file that it was read from."""
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether acsgen's own port runs on it; else it needs a framework, with which PlatformIO or ESP-IDF builds."""
+        return bool(self.ports)
 
     @property
     def upload_install(self) -> str:
@@ -236,6 +254,8 @@ class _Table:
 
 
 def _board(table: _Table, name: str, path: Path) -> Board:
+    official = _official(table.table("platformio")) if table.has("platformio") else None
+    is_bare = official is None or not official.frameworks
     uploads, upload_apt = _uploads(table.table("upload")) if table.has("upload") else ((), ())
     board = Board(
         name=name,
@@ -243,16 +263,17 @@ def _board(table: _Table, name: str, path: Path) -> Board:
         vendor=table.text("vendor"),
         url=table.text("url"),
         core=table.text("core"),
-        cpu_flags=table.texts("cpu_flags"),
-        defines=table.texts("defines"),
-        ports=table.texts("ports"),
-        linker_script=table.text("linker_script"),
+        cpu_flags=table.texts("cpu_flags") if is_bare else (),
+        defines=table.texts("defines") if is_bare else (),
+        ports=table.texts("ports") if is_bare else (),
+        linker_script=table.text("linker_script") if is_bare else "",
         kernel_sets=table.texts("kernel_sets"),
         stack_bytes=table.number("stack_bytes", least=256),
-        toolchain=_toolchain(table.table("toolchain")),
+        toolchain=_toolchain(table.table("toolchain")) if is_bare else Toolchain("", ()),
         flash=_memory(table.table("flash")),
         ram=_memory(table.table("ram")),
         tick_hertz=_tick_hertz(table.table("ticks")),
+        official=official,
         emulator=_emulator(table.table("emulator")) if table.has("emulator") else None,
         uploads=uploads,
         upload_apt=upload_apt,
@@ -279,6 +300,13 @@ def _tick_hertz(table: _Table) -> int:
     hertz = table.number("hertz", least=1)
     table.end()
     return hertz
+
+
+def _official(table: _Table) -> Official:
+    frameworks = table.texts("frameworks") if table.has("frameworks") else ()
+    official = Official(platform=table.text("platform"), board=table.text("board"), frameworks=frameworks)
+    table.end()
+    return official
 
 
 def _emulator(table: _Table) -> EmulatorSpec:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -190,6 +191,11 @@ def _open(project: Path) -> _Project:
         with ini.open(encoding="utf-8") as stream:
             parser.read_file(stream)
         environment = parser["platformio"]["default_envs"].split(",")[0].strip()
+        if not (platform := parser[f"env:{environment}"]["platform"]).startswith("symlink://"):
+            raise AcsgenError(
+                f"{project} needs {platform} from PlatformIO's registry, with which acsgen does not build: "
+                f"pio run -d {shlex.quote(str(project))}"
+            )
         board = parser[f"env:{environment}"]["board"]
         manifest = json.loads((path / "boards" / f"{board}.json").read_text(encoding="utf-8"))
     except OSError as error:

@@ -46,8 +46,7 @@ def make_case(folder: Path, name: str, seed: int) -> Case:
 
 @pytest.fixture(scope="session")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Case]:
-    folder = tmp_path_factory.mktemp("cases")
-    return lambda name, seed: make_case(folder, name, seed)
+    return lambda name, seed: make_case(tmp_path_factory.mktemp("case"), name, seed)
 
 
 @pytest.fixture(scope="session")

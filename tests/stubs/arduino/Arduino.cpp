@@ -46,7 +46,9 @@ size_t StubSerial::readBytes(char *buffer, size_t length) {
 size_t StubSerial::write(const uint8_t *buffer, size_t size) {
     require_begun();
     /* As a full buffer does: takes a part. */
-    return std::fwrite(buffer, 1, size > 7 ? 7 : size, stdout);
+    const size_t taken = std::fwrite(buffer, 1, size > 7 ? 7 : size, stdout);
+    std::fflush(stdout);
+    return taken;
 }
 
 size_t StubSerial::print(const char *text) {
