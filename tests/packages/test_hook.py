@@ -122,7 +122,9 @@ def test_on_the_offline_platform(case: Case, tmp_path: Path) -> None:
     shutil.rmtree(project / "lib")
     ini = project / "platformio.ini"
     assert CliRunner().invoke(app, ["hook", "-o", str(project / "acsgen_hook.py")]).exit_code == 0
-    ini.write_text(f"{ini.read_text()}extra_scripts = pre:acsgen_hook.py\ncustom_acsgen_model = model.acsq\n")
+    section = "[env:stm32f405]\n"
+    settings = "extra_scripts = pre:acsgen_hook.py\ncustom_acsgen_model = model.acsq\n"
+    ini.write_text(ini.read_text().replace(section, section + settings))
     assert "acsgen: generating the C of model.acsq" in platformio(project, tmp_path, "run", **ACSGEN)
     samples = load_samples(write_samples(tmp_path / "samples.npz"), load_acsq(case.model))
     assert verify(project, samples, tensors=1, transport="semihosting").ok

@@ -172,11 +172,10 @@ def test_esp_idf_manifest(case: Case, tmp_path: Path) -> None:
 # --- Arduino ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["arduino", "library"])
 @pytest.mark.parametrize("kernels", KERNEL_SETS)
-def test_arduino(kind: str, kernels: str, case: Case, tmp_path: Path) -> None:
+def test_arduino(kernels: str, case: Case, tmp_path: Path) -> None:
     """As Arduino builds it: everything below `src`, with `src` alone to search; the sketch with Arduino.h before it."""
-    package = generate_package(case.model, kind, tmp_path / "net", kernels=kernels).path
+    package = generate_package(case.model, "arduino", tmp_path / "net", kernels=kernels).path
     flags = FLAGS[kernels] if kernels != "cmsis_nn" else ["-w", *CMSIS_ON_HOST]
     output_of(
         ["gcc", "-std=gnu11", *flags, f"-I{package}/src", "-c", *sorted((package / "src").rglob("*.c"))], cwd=tmp_path

@@ -19,7 +19,7 @@
 #include "driver/usb_serial_jtag.h"
 #endif
 
-#define RECEIVE_BYTES 1024
+#define BUFFER_BYTES 1024
 #define WRITE_MILLISECONDS 1000
 
 void app_main(void);
@@ -28,7 +28,10 @@ void app_main(void);
 
 static void start_console(void)
 {
-    usb_serial_jtag_driver_config_t config = {.tx_buffer_size = RECEIVE_BYTES, .rx_buffer_size = RECEIVE_BYTES};
+    usb_serial_jtag_driver_config_t config = {
+        .tx_buffer_size = BUFFER_BYTES,
+        .rx_buffer_size = BUFFER_BYTES,
+    };
 
     ESP_ERROR_CHECK(usb_serial_jtag_driver_install(&config));
 }
@@ -59,7 +62,7 @@ static void start_console(void)
     };
 
     /* The pins are the console's already. */
-    ESP_ERROR_CHECK(uart_driver_install(CONSOLE, RECEIVE_BYTES, 0, 0, NULL, 0));
+    ESP_ERROR_CHECK(uart_driver_install(CONSOLE, BUFFER_BYTES, 0, 0, NULL, 0));
     ESP_ERROR_CHECK(uart_param_config(CONSOLE, &config));
 }
 
