@@ -310,6 +310,9 @@ def verify(
     images: Annotated[int, typer.Option("--images", min=1, help="Use the first so many samples.")] = 500,
     tensors: Annotated[int, typer.Option("--tensors", min=0, help="Compare every tensor on so many.")] = 20,
     uart: Annotated[bool, typer.Option("--uart", help="Talk over the UART, as a board does (slow).")] = False,
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="qemu or unicorn (default: QEMU where it is installed).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a built project in the emulator and compare it with the golden model, bit for bit.
@@ -322,6 +325,7 @@ def verify(
     from acsgen.quantize.acsq import load_acsq
     from acsgen.samples import load_samples
     from acsgen.target.emulator import Transport
+    from acsgen.target.engines import parse_engine
     from acsgen.verify import verify as stage
 
     check_unchanged(project, ("model.acsq", "plan.json"))
@@ -329,7 +333,9 @@ def verify(
     samples = load_samples(data, graph).first(images)
     with progress("Verifying", total=len(samples.x)) as advance:
         transport: Transport = "uart" if uart else "semihosting"
-        result = stage(project, samples, tensors=tensors, transport=transport, progress=advance)
+        result = stage(
+            project, samples, tensors=tensors, transport=transport, engine=parse_engine(engine), progress=advance
+        )
     if as_json:
         print_json(result.summary())
     else:
@@ -348,10 +354,11 @@ def boards(as_json: Json = False) -> None:
     from dataclasses import asdict
 
     from acsgen.target.boards import list_boards, load_board
+    from acsgen.target.engines import runs_in
 
     known = [load_board(name) for name in list_boards()]
     if as_json:
-        print_json([{**asdict(board), "path": str(board.path)} for board in known])
+        print_json([{**asdict(board), "path": str(board.path), "runs_in": runs_in(board)} for board in known])
     else:
         from acsgen.report.tables import boards_table
 

@@ -26,9 +26,11 @@ def project_files(board: Board, name: str, library: str | None = None) -> dict[s
     - ``src/`` (without ``app_model.h``) and ``lib/acs/``, copied;
     - of a board that can be built bare ``boards/BOARD.json``, rendered, and ``pio/bare/``, copied;
     - what the environments from PlatformIO's registry need (``emit/official.py``);
+    - ``src/port_setup.h``, rendered, where the chip is brought up by the port ``setup``;
     - ``lib/LIBRARY/library.json``, to go beside the sources of a library.
 
     ``name`` is the C name of the model, ``library`` what its kernel set stands on (``KernelSet.library``).
+    Raises AcsgenError if the board can be built neither bare nor with a framework that acsgen has a port for.
     """
     firmware = resource_dir("firmware")
     official = official_environments(board)
@@ -41,6 +43,8 @@ def project_files(board: Board, name: str, library: str | None = None) -> dict[s
         BOARD_FILE: _read(board.path),
         **official_files(board, name, library),
     }
+    if board.setup is not None:
+        files["src/port_setup.h"] = environment().get_template("port_setup.h.j2").render(board=board)
     if library is not None:
         files[f"lib/{library}/library.json"] = _read(firmware / "pio" / library / "library.json")
     sources = [firmware / "app", *(firmware / "ports" / port for port in board.ports)]

@@ -14,6 +14,7 @@ from acsgen.graph import Graph
 from acsgen.plan import Plan
 from acsgen.target.boards import Board
 from acsgen.target.doctor import Check
+from acsgen.target.engines import ONLY_INSTRUCTIONS, runs_in
 from acsgen.verify import Verification
 
 
@@ -93,16 +94,23 @@ def plan_table(plan: Plan) -> Table:
 
 
 def boards_table(boards: Iterable[Board]) -> Table:
-    columns = ("name", "chip", "flash", "RAM", "kernel sets", "emulator")
-    table = columns_table("Boards", *columns, numbers=("flash", "RAM"), firm=("name", "emulator"))
-    for board in boards:
+    """What each board has, and what runs its firmware here."""
+    listed = list(boards)
+    touched = ", ".join(board.name for board in listed if board.hardware != "never") or "none"
+    columns = ("name", "chip", "flash", "RAM", "kernel sets", "run in")
+    table = columns_table(
+        f"Boards (run on hardware: {touched})", *columns, numbers=("flash", "RAM"), firm=("name", "run in")
+    )
+    table.caption, table.caption_justify = f"*{ONLY_INSTRUCTIONS}; see docs/boards.md", "left"
+    table.columns[1].min_width = max(len(word) for board in listed for word in board.title.split())
+    for board in listed:
         table.add_row(
             board.name,
             board.title,
             f"{board.flash.bytes // 1024} KiB",
             f"{board.ram.bytes // 1024} KiB",
             ", ".join(board.kernel_sets),
-            board.emulator.machine if board.emulator else "none",
+            ", ".join(runs_in(board)).replace(ONLY_INSTRUCTIONS, "*") or "nothing",
         )
     return table
 
@@ -122,6 +130,7 @@ def doctor_advice(checks: Iterable[Check]) -> str:
 
 def verification_table(result: Verification, title: str) -> Table:
     rows = [
+        ("run in", {"qemu": "QEMU", "unicorn": "Unicorn"}[result.engine]),
         ("samples compared", f"{result.samples}"),
         ("  with every tensor", f"{result.tensor_samples} ({count(result.compared_tensors)} tensors)"),
         ("mismatched logits", str(result.mismatched_logits)),

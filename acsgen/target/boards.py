@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
 
 from acsgen.errors import AcsgenError
 from acsgen.resources import resource_dir
+from acsgen.target.table import Table
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,8 @@ class EmulatorSpec:
     """An instruction takes 2^icount_shift nanoseconds of the machine's time."""
     instructions_per_tick: tuple[int, int]
     """Numerator and denominator: instructions that pass while the counter counts one tick."""
+    covers: str = "board"
+    """What running in it says something about: one of COVERS."""
 
     @property
     def install(self) -> str:
@@ -76,6 +77,40 @@ class EmulatorSpec:
         """Converts a difference of the tick counter to instructions, rounding to the nearest."""
         numerator, denominator = self.instructions_per_tick
         return (2 * ticks * numerator + denominator) // (2 * denominator)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Clears bits of a register, sets others, then waits until the bits of ``mask`` are ``value``."""
+
+    address: int
+    clear: int
+    set: int
+    mask: int = 0
+    value: int = 0
+
+
+@dataclass(frozen=True)
+class Clocked:
+    """Something with a clock, and how it is brought up."""
+
+    hertz_at_reset: int
+    """Its clock as the chip starts, and where a step's wait was in vain."""
+    hertz: int
+    """Its clock after the steps."""
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a chip is brought up for which the port ``setup`` is used."""
+
+    core: Clocked
+    uart: Clocked
+    uart_base: int
+    """Address of its UART's registers."""
+    uart_pins: str
+    """For people: ``PA9 (TX), PA10 (RX)``."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +161,11 @@ class Board:
     ram: Memory
     tick_hertz: int
     """Frequency of the tick counter on the real board."""
+    setup: Setup | None
     official: Official | None
     emulator: EmulatorSpec | None
+    hardware: str
+    """What of acsgen has been run on the board itself: ``never``."""
     uploads: tuple[Upload, ...]
     """Ways to flash it, the default first; none for a board that exists in the emulator only."""
     upload_apt: tuple[str, ...]
@@ -171,7 +209,7 @@ def read_board(path: Path, name: str | None = None) -> Board:
         raise AcsgenError(f"cannot read board file {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise AcsgenError(f"{path} is not a TOML file: {error}") from error
-    return _board(_Table(path, "", document), name or path.stem, path)
+    return _board(Table(path, "", document), name or path.stem, path)
 
 
 def apt_line(packages: tuple[str, ...]) -> str:
@@ -184,76 +222,11 @@ def as_root(line: str) -> str:
     return line if os.geteuid() == 0 else f"sudo {line}"
 
 
-_T = TypeVar("_T")
-
-_TOML_NAMES: dict[type[Any], str] = {
-    str: "string",
-    int: "whole number",
-    list: "list",
-    dict: "table",
-}
+#: What an emulator can say something about: the board with its chip, or the instruction set alone.
+COVERS = ("board", "instructions")
 
 
-class _Table:
-    """A TOML table whose values are taken out by name and type; what is left over is an error."""
-
-    def __init__(self, path: Path, place: str, values: Mapping[str, Any]) -> None:
-        self._path = path
-        self._place = place
-        self._values = dict(values)
-
-    def text(self, key: str) -> str:
-        value = self._take(key, str)
-        if not value.isprintable():
-            raise self.error(key, "must be printable text on one line")
-        return value
-
-    def number(self, key: str, *, least: int = 0) -> int:
-        value = self._take(key, int)
-        if isinstance(value, bool) or value < least:
-            raise self.error(key, f"must be a whole number, {least} or more")
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        values = self._take(key, list)
-        if not all(isinstance(value, str) for value in values):
-            raise self.error(key, "must be a list of strings")
-        return tuple(values)
-
-    def numbers(self, key: str, count: int) -> tuple[int, ...]:
-        values = self._take(key, list)
-        if len(values) != count or not all(type(value) is int and value > 0 for value in values):
-            raise self.error(key, f"must be a list of {count} positive whole numbers")
-        return tuple(values)
-
-    def table(self, key: str) -> _Table:
-        return _Table(self._path, f"{self._place}{key}.", self._take(key, dict))
-
-    def has(self, key: str) -> bool:
-        return key in self._values
-
-    def rest(self) -> list[str]:
-        """Returns the keys that have not been taken."""
-        return list(self._values)
-
-    def end(self) -> None:
-        """Raises if a key is left that nobody has taken."""
-        for key in self._values:
-            raise self.error(key, "is not a key that boards have")
-
-    def error(self, key: str, problem: str) -> AcsgenError:
-        return AcsgenError(f"{self._path}: {self._place}{key} {problem}")
-
-    def _take(self, key: str, kind: type[_T]) -> _T:
-        if key not in self._values:
-            raise self.error(key, "is missing")
-        value = self._values.pop(key)
-        if not isinstance(value, kind):
-            raise self.error(key, f"must be a {_TOML_NAMES[kind]}")
-        return value
-
-
-def _board(table: _Table, name: str, path: Path) -> Board:
+def _board(table: Table, name: str, path: Path) -> Board:
     official = _official(table.table("platformio")) if table.has("platformio") else None
     is_bare = official is None or not official.frameworks
     uploads, upload_apt = _uploads(table.table("upload")) if table.has("upload") else ((), ())
@@ -273,8 +246,10 @@ def _board(table: _Table, name: str, path: Path) -> Board:
         flash=_memory(table.table("flash")),
         ram=_memory(table.table("ram")),
         tick_hertz=_tick_hertz(table.table("ticks")),
+        setup=_setup(table) if table.has("clock") else None,
         official=official,
         emulator=_emulator(table.table("emulator")) if table.has("emulator") else None,
+        hardware=table.text("hardware") if table.has("hardware") else "never",
         uploads=uploads,
         upload_apt=upload_apt,
         path=path,
@@ -283,34 +258,53 @@ def _board(table: _Table, name: str, path: Path) -> Board:
     return board
 
 
-def _toolchain(table: _Table) -> Toolchain:
+def _toolchain(table: Table) -> Toolchain:
     flags = table.texts("flags") if table.has("flags") else ()
     toolchain = Toolchain(prefix=table.text("prefix"), apt=table.texts("apt"), flags=flags)
     table.end()
     return toolchain
 
 
-def _memory(table: _Table) -> Memory:
+def _memory(table: Table) -> Memory:
     memory = Memory(base=table.number("base"), bytes=table.number("bytes", least=1))
     table.end()
     return memory
 
 
-def _tick_hertz(table: _Table) -> int:
+def _tick_hertz(table: Table) -> int:
     hertz = table.number("hertz", least=1)
     table.end()
     return hertz
 
 
-def _official(table: _Table) -> Official:
+def _setup(table: Table) -> Setup:
+    clock, uart = table.table("clock"), table.table("uart")
+    setup = Setup(core=_clocked(clock), uart=_clocked(uart), uart_base=uart.number("base"), uart_pins=uart.text("pins"))
+    clock.end()
+    uart.end()
+    return setup
+
+
+def _clocked(table: Table) -> Clocked:
+    return Clocked(
+        hertz_at_reset=table.number("hertz_at_reset", least=1),
+        hertz=table.number("hertz", least=1),
+        steps=tuple(Step(*row) for row in table.rows("steps", (3, 5))),
+    )
+
+
+def _official(table: Table) -> Official:
     frameworks = table.texts("frameworks") if table.has("frameworks") else ()
     official = Official(platform=table.text("platform"), board=table.text("board"), frameworks=frameworks)
     table.end()
     return official
 
 
-def _emulator(table: _Table) -> EmulatorSpec:
+def _emulator(table: Table) -> EmulatorSpec:
     numerator, denominator = table.numbers("instructions_per_tick", 2)
+    covers = table.text("covers") if table.has("covers") else COVERS[0]
+    if covers not in COVERS:
+        raise table.error("covers", f"must be one of {', '.join(COVERS)}")
     spec = EmulatorSpec(
         program=table.text("program"),
         apt=table.texts("apt"),
@@ -318,12 +312,13 @@ def _emulator(table: _Table) -> EmulatorSpec:
         args=table.texts("args"),
         icount_shift=table.number("icount_shift"),
         instructions_per_tick=(numerator, denominator),
+        covers=covers,
     )
     table.end()
     return spec
 
 
-def _uploads(table: _Table) -> tuple[tuple[Upload, ...], tuple[str, ...]]:
+def _uploads(table: Table) -> tuple[tuple[Upload, ...], tuple[str, ...]]:
     """Returns the ways to flash a board, and the packages that they need."""
     default = table.text("default")
     apt = table.texts("apt")

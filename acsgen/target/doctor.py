@@ -46,7 +46,7 @@ def checks() -> list[Check]:
     What only flashing needs is optional, and what only boards need that exist in an emulator: such a check says
     what is missing, and is fulfilled all the same.
     """
-    boards = [load_board(name) for name in list_boards()]
+    boards = [board for board in map(load_board, list_boards()) if board.is_bare]
     return _in_one_line(
         [
             _python(),

@@ -21,7 +21,8 @@ from acsgen.quantize.acsq import fingerprint, load_acsq
 from acsgen.samples import Samples
 from acsgen.target.boards import read_board
 from acsgen.target.build import firmware_of
-from acsgen.target.emulator import Emulator, RunResult, Transport
+from acsgen.target.emulator import RunResult, Transport
+from acsgen.target.engines import Engine, choose_engine, open_emulator
 from acsgen.target.link import RunMode
 
 #: Tensors of the golden model by name, int8 (N, ...); masks uint8 (N, G).
@@ -39,7 +40,7 @@ class Verification:
     instructions_gated / _dense: exact, of one run with the gates deciding / forced open.
     macs_gated: multiply-accumulates of each run, macs_dense: with every gate open.
     masks: by gate, uint8 (N, G). predictions: the class of the largest logit. labels: or None.
-    first_difference: where the first mismatch was, or None.
+    first_difference: where the first mismatch was, or None. engine: what ran it.
     """
 
     samples: int
@@ -56,6 +57,7 @@ class Verification:
     predictions: NDArray[np.int64]
     labels: NDArray[np.int64] | None
     first_difference: str | None
+    engine: Engine
 
     @property
     def ok(self) -> bool:
@@ -88,6 +90,7 @@ class Verification:
     def summary(self) -> dict[str, Any]:
         """The figures as JSON takes them."""
         return {
+            "engine": self.engine,
             "images": self.samples,
             "images_with_tensors": self.tensor_samples,
             "compared_tensors": self.compared_tensors,
@@ -113,13 +116,14 @@ def verify(
     *,
     tensors: int = 20,
     transport: Transport = "semihosting",
+    engine: Engine | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Verification:
     """Runs every sample on the project's firmware, gated and with all gates open, in the emulator.
 
     tensors: on how many samples to compare every intermediate tensor as well, in each of TENSOR_MODES.
-    progress is called with 1 after each sample. Raises AcsgenError if the project is not built, was built from
-    another model, or the emulator is missing.
+    engine: the emulator to use; None chooses one that is installed. progress is called with 1 after each sample.
+    Raises AcsgenError if the project is not built, was built from another model, or the emulator is missing.
     """
     model = project / "model.acsq"
     graph, plan = load_acsq(model), read_plan(project / "plan.json")
@@ -128,7 +132,8 @@ def verify(
     comparison = _Comparison(graph, plan)
     gated: list[RunResult] = []
     dense: list[int] = []
-    with Emulator(board, firmware_of(project), transport=transport) as emulator:
+    engine = engine or choose_engine(board)
+    with open_emulator(board, firmware_of(project), engine=engine, transport=transport) as emulator:
         if emulator.info.fingerprint != fingerprint(model):
             raise AcsgenError(f"{project}: its firmware was built from another model.acsq: acsgen build {project}")
         for chunk in _chunks(len(inputs)):
@@ -165,6 +170,7 @@ def verify(
         predictions=np.array([int(result.output.argmax()) for result in gated], np.int64),
         labels=samples.y,
         first_difference=comparison.first,
+        engine=engine,
     )
 
 

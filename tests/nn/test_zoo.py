@@ -49,8 +49,8 @@ def small(name: str, **arguments: Any) -> keras.Model:
     return ZOO[name].build(**{"input_shape": SHAPE, "classes": 3, **SMALL[name], **arguments})
 
 
-def awake(model: keras.Model, seed: int = 1) -> keras.Model:
-    """The model with weights as after training: BN statistics, gates whose bits differ between images."""
+def awake(model: keras.Model, seed: int = 1, images: Any = IMAGES) -> keras.Model:
+    """The model with weights as after training: BN statistics, gates whose bits differ between these images."""
     rng = np.random.default_rng(seed)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -62,7 +62,7 @@ def awake(model: keras.Model, seed: int = 1) -> keras.Model:
     for gate in gates(model):
         head = model.get_layer(f"{gate}_fc2")
         probe = keras.Model(model.input, head.output)
-        head.bias.assign(head.bias - np.median(np.asarray(probe(IMAGES)), axis=0))
+        head.bias.assign(head.bias - np.median(np.asarray(probe(images)), axis=0))
     # A model that was part of another can be saved again only as a copy.
     clone = keras.models.clone_model(model)
     clone.set_weights(model.get_weights())

@@ -12,12 +12,13 @@ from acsgen.target.build import BuildResult, build
 from acsgen.target.emulator import transports
 from tests.target.fake_project import make_project
 
-#: Of the boards in the normal tests: a chip, and the emulator's reference. With --all-boards it is every board.
+#: Of the boards in the normal tests: a chip, and the emulator's reference. With --all-boards it is every one in QEMU.
 BOARDS = ("mps2-an386", "stm32f405")
 
 
 def boards_of(config: pytest.Config) -> list[str]:
-    return list_boards() if config.getoption("--all-boards") else list(BOARDS)
+    emulated = [name for name in list_boards() if load_board(name).emulator]
+    return emulated if config.getoption("--all-boards") else list(BOARDS)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

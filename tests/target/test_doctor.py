@@ -44,12 +44,12 @@ def test_programs_that_flash_are_optional(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     (check,) = (check for check in doctor.checks() if check.name == "flashing")
     assert (check.ok, check.needed) == (True, "optional")
-    line = "apt-get install -y --no-install-recommends stlink-tools stm32flash"
-    assert check.found == f"st-flash, stm32flash missing: {line}"
-    for program in ("st-flash", "stm32flash"):
+    line = "apt-get install -y --no-install-recommends openocd stlink-tools stm32flash"
+    assert check.found == f"openocd, st-flash, stm32flash missing: {line}"
+    for program in ("openocd", "st-flash", "stm32flash"):
         (tmp_path / program).touch(0o755)
     (check,) = (check for check in doctor.checks() if check.name == "flashing")
-    assert check.found == "st-flash, stm32flash"
+    assert check.found == "openocd, st-flash, stm32flash"
 
 
 def test_what_only_emulated_boards_need_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,9 @@ __attribute__((naked)) void port_fault_entry(void)
                      ".ltorg\n");
 }
 
+/* SysTick's vector: unexpected too, where no folder of the port (systick) counts with it. */
+void port_systick(void) __attribute__((weak, alias("port_fault_entry")));
+
 /* Why a fault was taken. A Cortex-M0 does not say: it has none of these registers. */
 #if defined(__ARM_ARCH_6M__)
 static uint32_t fault_status(void)

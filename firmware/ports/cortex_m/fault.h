@@ -18,7 +18,10 @@
 #ifndef FAULT_H
 #define FAULT_H
 
-/** The vector of every exception but reset; called by the processor only. */
+/** The vector of every exception but reset and SysTick; called by the processor only. */
 void port_fault_entry(void);
+
+/** The vector of SysTick: port_fault_entry(), unless the port has its own. */
+void port_systick(void);
 
 #endif /* FAULT_H */
