@@ -353,12 +353,14 @@ def boards(as_json: Json = False) -> None:
     """
     from dataclasses import asdict
 
+    from acsgen.emit.official import never_run
     from acsgen.target.boards import list_boards, load_board
     from acsgen.target.engines import runs_in
 
     known = [load_board(name) for name in list_boards()]
     if as_json:
-        print_json([{**asdict(board), "path": str(board.path), "runs_in": runs_in(board)} for board in known])
+        more = {board.name: {"runs_in": runs_in(board), "never_run": never_run(board)} for board in known}
+        print_json([{**asdict(board), "path": str(board.path), **more[board.name]} for board in known])
     else:
         from acsgen.report.tables import boards_table
 

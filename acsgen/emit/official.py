@@ -67,6 +67,11 @@ def official_environments(board: Board) -> tuple[OfficialEnvironment, ...]:
     )
 
 
+def never_run(board: Board) -> list[str]:
+    """Names of the environments of a board's project in which acsgen has run nothing."""
+    return [each.name for each in official_environments(board)]
+
+
 def official_files(board: Board, name: str, library: str | None) -> dict[str, str]:
     """Path -> text of what those environments need besides `src` and `lib`: scripts, ports, CMake's files."""
     firmware = resource_dir("firmware")

@@ -71,6 +71,13 @@ def test_json_and_nothing_else(command: str, run: Run) -> None:
     assert entries and all(isinstance(entry, dict) for entry in entries)
 
 
+def test_boards_say_what_was_never_run(run: Run) -> None:
+    never_run = {board["name"]: board["never_run"] for board in json.loads(run("boards", "--json").out)}
+    assert never_run["esp32"] == ["esp32-espidf", "esp32-arduino"]
+    assert never_run["stm32f405"] == ["stm32f405-ststm32", "stm32f405-arduino"]
+    assert never_run["mps2-an386"] == []
+
+
 def test_quantize(tmp_path: Path) -> None:
     """With the shipped checkpoint, in a process of its own: TensorFlow must be silent."""
     with np.load(resource_dir("demo") / "calibration.npz") as calibration:
