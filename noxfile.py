@@ -3,7 +3,7 @@
 
 python3 noxfile.py -s demo      the whole way with the shipped network
 python3 noxfile.py -s tests     all tests
-python3 noxfile.py -s matrix    every board in its emulator, with every kernel set
+python3 noxfile.py -s matrix    networks on every board in its emulators, with every kernel set
 python3 noxfile.py --list       the rest
 
 Needs Python 3.11 or newer and nothing else: started as a script, it installs nox into `.nox/nox` and
@@ -136,8 +136,8 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def matrix(session: nox.Session) -> None:
-    """Every board in its emulator, with every kernel set; arguments go to pytest."""
-    where = ["tests/matrix", "tests/target/test_emulator.py"]
+    """Networks on every board in its emulators, with every kernel set; arguments go to pytest."""
+    where = ["tests/matrix", "tests/target/test_emulator.py", "tests/target/test_chips.py"]
     run(session, "python", "-m", "pytest", "-n", "2", "--all-boards", *where, *session.posargs)
 
 

@@ -328,14 +328,13 @@ def verify(
     from acsgen.target.engines import parse_engine
     from acsgen.verify import verify as stage
 
+    wanted = parse_engine(engine)
     check_unchanged(project, ("model.acsq", "plan.json"))
     graph = load_acsq(project / "model.acsq")
     samples = load_samples(data, graph).first(images)
     with progress("Verifying", total=len(samples.x)) as advance:
         transport: Transport = "uart" if uart else "semihosting"
-        result = stage(
-            project, samples, tensors=tensors, transport=transport, engine=parse_engine(engine), progress=advance
-        )
+        result = stage(project, samples, tensors=tensors, transport=transport, engine=wanted, progress=advance)
     if as_json:
         print_json(result.summary())
     else:

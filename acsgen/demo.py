@@ -30,7 +30,7 @@ from acsgen.resources import resource_dir
 from acsgen.samples import Samples, load_samples
 from acsgen.target.boards import Board, load_board
 from acsgen.target.build import BuildResult, build, require_compiler
-from acsgen.target.emulator import Emulator
+from acsgen.target.engines import open_emulator
 from acsgen.verify import Verification, verify
 
 SUMMARY = "summary.json"
@@ -106,9 +106,9 @@ def run_demo(
 
 
 def _require_tools(board: Board) -> None:
-    """AcsgenError now, with the words that `build` and `Emulator` would use after half of the work."""
+    """AcsgenError now, with the words that `build` and the emulator would use after half of the work."""
     require_compiler(board.toolchain.compiler, board.toolchain.install)
-    Emulator(board, Path())  # not started: it refuses a board that it cannot run
+    open_emulator(board, Path())  # not started: it refuses a board that it cannot run
 
 
 def _clear(out: Path) -> None:

@@ -140,7 +140,7 @@ def test_an_unknown_board(here: Path, run: Run, model: Path) -> None:
     message = refused(run, "generate", model, "--board", "stm32f40", "-o", "out")
     assert message == "no board is called 'stm32f40'; did you mean stm32f405?"
     message = refused(run, "generate", model, "--board", "z", "-o", "out")
-    assert message.startswith("no board is called 'z'; there are: microbit, ")
+    assert message.startswith("no board is called 'z'; there are: bluepill-f103c8, ")
 
 
 def test_a_model_that_is_none(here: Path, run: Run) -> None:
@@ -268,7 +268,11 @@ def test_verify_the_firmware_of_another_model(copy: Path, run: Run, samples: Pat
 
 
 def test_verify_without_an_emulator(copy: Path, run: Run, samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without QEMU in Unicorn, and without that it says how to install QEMU."""
     monkeypatch.setenv("PATH", "")
+    result = run("verify", copy, "--data", samples, "--images", "1")
+    assert (result.code, result.err) == (0, "") and result.out.splitlines()[1].split() == ["run", "in", "Unicorn"]
+    monkeypatch.setattr("acsgen.target.engines.is_installed", lambda: False)
     assert refused(run, "verify", copy, "--data", samples) == (
         "running needs qemu-system-arm; install it: "
         + as_root("apt-get install -y --no-install-recommends qemu-system-arm")
@@ -280,6 +284,8 @@ def test_verify_with_samples_of_another_model(copy: Path, run: Run) -> None:
     message = refused(run, "verify", copy, "--data", "s.npz")
     assert message == "s.npz: 'x' has shape (3, 28, 28, 1), the model needs (N, 6, 6, 4) with N above 0"
     assert refused(run, "verify", copy, "--data", "nowhere.npz") == "nowhere.npz: no such file"
+    message = refused(run, "verify", copy, "--data", "s.npz", "--engine", "unicron")
+    assert message == "no engine is called 'unicron': did you mean unicorn?"
     np.savez("s.npz", x=np.zeros((3, 6, 6, 4)), y=np.array([0, 99, 2]))
     message = refused(run, "verify", copy, "--data", "s.npz")
     assert message == "s.npz: 'y' has label 99 in sample 1, the model has 3 outputs: labels are 0 to 2"

@@ -65,7 +65,7 @@ def project_of(folder: Path, net: str, name: str, kernels: str) -> tuple[Path, P
     """A built project; the compiler warned of nothing."""
     model, project = folder / "model.acsq", folder / "project"
     save_acsq(made(net)[0], model)
-    generated = generate(model, load_board(name), project, kernels=kernels)
+    generated = generate(model, load_board(name), project, name="net", kernels=kernels)
     built = build(project)
     assert "warning" not in (project / ".pio" / LOG_NAME).read_text(encoding="utf-8")
     return project, generated, built

@@ -60,6 +60,13 @@ def test_unknown_board_like_no_other_lists_all() -> None:
         ('core = "cortex-m4f"', "core = [4]", "core must be a string"),
         ("args = []", "args = [1]", "emulator.args must be a list of strings"),
         ("[ram]", "[ram", "is not a TOML file"),
+        ("0x40023800, 0, 1, 2, 2]", "0x40023800, 0, 1, 2]", "clock.steps must be a list of lists of 3 or 5 numbers"),
+        ("0x40023800, 0, 1, 2, 2]", "0x140023800, 0, 1]", "clock.steps must be a list of .* from 0 to 0xffffffff"),
+        ("0x40023800, 0, 1, 2, 2]", '"RCC_CR", 0, 1]', "clock.steps must be a list of lists of 3 or 5 numbers"),
+        ("base = 0x40011000", "", "uart.base is missing"),
+        ("[uart]", "[serial]", "uart is missing"),
+        ("args = []", 'args = []\ncovers = "all"', "emulator.covers must be one of board, instructions"),
+        ('board = "genericSTM32F405RG"', "", "platformio.board is missing"),
     ],
 )
 def test_wrong_board_file(tmp_path: Path, old: str, new: str, message: str) -> None:
