@@ -31,6 +31,9 @@ SYSTEM_PACKAGES = {
     "gcc": "gcc",
     "g++": "g++",
     "libc6-dev": "/usr/include/stdio.h",
+    # Packages as their users build them.
+    "cmake": "cmake",
+    "make": "make",
     "gcc-arm-none-eabi": "arm-none-eabi-gcc",
     "libnewlib-arm-none-eabi": "/usr/lib/arm-none-eabi/newlib/libc.a",
     "qemu-system-arm": "qemu-system-arm",

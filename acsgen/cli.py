@@ -227,10 +227,17 @@ def inspect(
 @app.command()
 def generate(
     model: Annotated[Path, typer.Argument(help="An int8 graph.", metavar="MODEL.acsq", readable=False)],
-    board: Annotated[str, typer.Option("--board", help="A board's name (see 'acsgen boards').", metavar="BOARD")],
     out: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", metavar="PROJECT", readable=False)],
+    board: Annotated[
+        str | None, typer.Option("--board", help="A board's name (see 'acsgen boards'); of a project.", metavar="BOARD")
+    ] = None,
+    kind: Annotated[
+        str, typer.Option("--as", help="project, library (PlatformIO), arduino, esp-idf or cmake.", metavar="KIND")
+    ] = "project",
     name: Annotated[str | None, typer.Option("--name", help="C name of the model (default: its own).")] = None,
-    kernels: Annotated[str | None, typer.Option("--kernels", help="Kernel set (default: the board's first).")] = None,
+    kernels: Annotated[
+        str | None, typer.Option("--kernels", help="Kernel set (default: the board's first, or portable).")
+    ] = None,
     cmsis_nn: Annotated[
         Path | None,
         typer.Option("--cmsis-nn", help="A CMSIS-NN checkout to take the sources from.", metavar="DIR", readable=False),
@@ -238,15 +245,16 @@ def generate(
     force: Annotated[bool, typer.Option("--force", help="Replace a project that is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the firmware project that runs an int8 graph on a board.
+    """Write the firmware project that runs an int8 graph on a board, or a library for a program of your own.
 
     Example: acsgen generate model.acsq --board stm32f405 -o firmware
-    """
-    from acsgen.emit.project import generate as stage
-    from acsgen.report.advice import idle_mask
-    from acsgen.target.boards import load_board
 
-    project = stage(model, load_board(board), out, name=name, kernels=kernels, cmsis_nn=cmsis_nn, force=force)
+    Example: acsgen generate model.acsq --as cmake -o mynet
+    """
+    from acsgen.emit.packages import generate_any
+    from acsgen.report.advice import idle_mask
+
+    project = generate_any(model, kind, board, out, name=name, kernels=kernels, cmsis_nn=cmsis_nn, force=force)
     if project.kept:
         typer.echo(f"acsgen: the project that was there had been edited; it is now {project.kept}", err=True)
     for mask in project.plan.idle_masks():
@@ -257,6 +265,25 @@ def generate(
         from acsgen.report.tables import plan_table
 
         print_table(plan_table(project.plan))
+
+
+@app.command()
+def hook(
+    out: Annotated[
+        Path, typer.Option("-o", "--output", help="The script to write.", metavar="FILE", readable=False)
+    ] = Path("acsgen_hook.py"),
+    force: Annotated[bool, typer.Option("--force", help="Replace OUTPUT if it exists.")] = False,
+) -> None:
+    """Write the script by which PlatformIO generates a model's C whenever it builds your own program.
+
+    Example: acsgen hook -o acsgen_hook.py
+
+    The script says what goes into platformio.ini.
+    """
+    from acsgen.resources import resource_dir
+
+    refuse_existing(out, force, ".py")
+    out.write_bytes((resource_dir("firmware") / "pio" / "hook" / "acsgen_hook.py").read_bytes())
 
 
 @app.command()
@@ -331,12 +358,14 @@ def boards(as_json: Json = False) -> None:
     """
     from dataclasses import asdict
 
+    from acsgen.emit.official import never_run
     from acsgen.target.boards import list_boards, load_board
     from acsgen.target.engines import runs_in
 
     known = [load_board(name) for name in list_boards()]
     if as_json:
-        print_json([{**asdict(board), "path": str(board.path), "runs_in": runs_in(board)} for board in known])
+        more = {board.name: {"runs_in": runs_in(board), "never_run": never_run(board)} for board in known}
+        print_json([{**asdict(board), "path": str(board.path), **more[board.name]} for board in known])
     else:
         from acsgen.report.tables import boards_table
 

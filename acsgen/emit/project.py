@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model.acsq to a project folder: a PlatformIO project and a plain C library in one."""
+"""A model.acsq to a folder: a PlatformIO project and a plain C library in one, or whatever packages.py composes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from acsgen.emit.calls import Writer
 from acsgen.emit.fit import check_fit
 from acsgen.emit.libraries import LIBRARIES
 from acsgen.emit.names import model_identifier
+from acsgen.emit.official import official_environments
 from acsgen.emit.render import environment, model_files
 from acsgen.emit.surroundings import project_files
 from acsgen.errors import AcsgenError
@@ -30,11 +31,16 @@ from acsgen.target.boards import Board
 MANIFEST = "acsgen.json"
 
 
+#: The kind of a folder that `generate` writes; those of packages are rows of packages.PACKAGES.
+PROJECT = "project"
+
+
 @dataclass(frozen=True)
 class Project:
-    """What was generated. kept: where an edited older project was moved, or None."""
+    """What was generated. board: empty in a package. kept: where an edited older project was moved, or None."""
 
     path: Path
+    kind: str
     name: str
     board: str
     plan: Plan
@@ -45,6 +51,7 @@ class Project:
         """The figures as JSON takes them."""
         return {
             "project": str(self.path),
+            "kind": self.kind,
             "name": self.name,
             "board": self.board,
             "macs": int(self.plan.macs()),
@@ -55,6 +62,35 @@ class Project:
             "idle_masks": self.plan.idle_masks(),
             "kept": None if self.kept is None else str(self.kept),
         }
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a folder is composed from. library: other people's sources, path -> content, as LIBRARIES gives them."""
+
+    kind: str
+    model: Path
+    kernel_set: KernelSet
+    writer: Writer
+    library: Mapping[str, bytes]
+
+    @property
+    def name(self) -> str:
+        """The C name of the model."""
+        return self.writer.model
+
+    @property
+    def plan(self) -> Plan:
+        return self.writer.plan
+
+    def rendered(self) -> dict[str, str]:
+        """The model's files by their paths in a project."""
+        return model_files(self.writer, fingerprint(self.model))
+
+    def kernels(self) -> dict[str, bytes]:
+        """The kernel set's files by their names."""
+        folder = resource_dir("firmware") / "kernels" / self.kernel_set.name
+        return {path.name: path.read_bytes() for path in sorted(folder.glob("*.[chS]"))}
 
 
 def generate(
@@ -77,6 +113,44 @@ def generate(
     exists, or is no project of acsgen's.
     """
     kernel_set = _kernel_set(board, kernels)
+
+    def compose(material: Material) -> dict[str, bytes]:
+        check_fit(board, material.plan, material.writer.constant_bytes)
+        readme = environment().get_template("README.md.j2")
+        texts = {
+            **project_files(board, material.name, kernel_set.library),
+            **material.rendered(),
+            "README.md": readme.render(
+                name=material.name, board=board, plan=material.plan, official=official_environments(board)
+            ),
+        }
+        return {
+            **{path: text.encode() for path, text in texts.items()},
+            **{f"lib/acs/{path}": content for path, content in material.kernels().items()},
+            **{f"lib/{kernel_set.library}/{path}": content for path, content in material.library.items()},
+        }
+
+    return write_generated(
+        PROJECT, model, kernel_set, out, compose, board=board.name, name=name, cmsis_nn=cmsis_nn, force=force
+    )
+
+
+def write_generated(
+    kind: str,
+    model: Path,
+    kernel_set: KernelSet,
+    out: Path,
+    compose: Callable[[Material], Mapping[str, bytes]],
+    *,
+    board: str = "",
+    name: str | None = None,
+    cmsis_nn: Path | None = None,
+    force: bool = False,
+) -> Project:
+    """Plans a model, lets `compose` say what files there are (path -> content), and writes them with their manifest.
+
+    Every kind of folder holds `model.acsq` and `plan.json` besides. Arguments and errors as in `generate`.
+    """
     if cmsis_nn is not None and kernel_set.library != "cmsis_nn":
         raise AcsgenError(f"kernel set '{kernel_set.name}' calls nothing of CMSIS-NN: leave out --cmsis-nn")
     _check_replaceable(out, force)
@@ -84,30 +158,20 @@ def generate(
     c_name = model_identifier(name or graph.name)
     planned = plan(graph, kernel_set)
     writer = Writer(planned, c_name)
-    check_fit(board, planned, writer.constant_bytes)
-
-    files: dict[str, bytes] = {
-        path: text.encode()
-        for path, text in {
-            **project_files(board, c_name, kernel_set.library),
-            **model_files(writer, fingerprint(model)),
-            **_kernel_files(kernel_set),
-            "plan.json": json.dumps(plan_document(planned), indent=1) + "\n",
-            "README.md": environment().get_template("README.md.j2").render(name=c_name, board=board, plan=planned),
-        }.items()
+    library = LIBRARIES[kernel_set.library](planned.kernels, cmsis_nn) if kernel_set.library else {}
+    files = {
+        **compose(Material(kind, model, kernel_set, writer, library)),
+        "plan.json": (json.dumps(plan_document(planned), indent=1) + "\n").encode(),
+        "model.acsq": model.read_bytes(),
     }
-    if library := kernel_set.library:
-        found = LIBRARIES[library](planned.kernels, cmsis_nn)
-        files |= {f"lib/{library}/{path}": content for path, content in found.items()}
-    files["model.acsq"] = model.read_bytes()
-    files[MANIFEST] = _manifest(c_name, board, kernel_set, files)
+    files[MANIFEST] = _manifest(kind, c_name, board, kernel_set, files)
     _check_replaceable(out, force)  # somebody may have come first meanwhile
     kept = write_folder(out, files)
-    return Project(out, c_name, board.name, planned, writer.constant_bytes, kept)
+    return Project(out, kind, c_name, board, planned, writer.constant_bytes, kept)
 
 
 def read_manifest(project: Path) -> dict[str, Any]:
-    """The manifest of a generated project: name, board, kernels, version, and the sums of its files."""
+    """The manifest of what was generated: kind, name, board, kernels, version, and the sums of its files."""
     try:
         manifest: dict[str, Any] = json.loads((project / MANIFEST).read_text(encoding="utf-8"))
         names = [manifest[key] for key in ("name", "board", "kernels")]
@@ -168,16 +232,12 @@ def _kernel_set(board: Board, wanted: str | None) -> KernelSet:
     return KERNEL_SETS[wanted or known[0]]
 
 
-def _kernel_files(kernel_set: KernelSet) -> dict[str, str]:
-    folder = resource_dir("firmware") / "kernels" / kernel_set.name
-    return {f"lib/acs/{path.name}": path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.[ch]"))}
-
-
-def _manifest(name: str, board: Board, kernel_set: KernelSet, files: Mapping[str, bytes]) -> bytes:
+def _manifest(kind: str, name: str, board: str, kernel_set: KernelSet, files: Mapping[str, bytes]) -> bytes:
     document = {
         "acsgen": __version__,
+        "kind": kind,
         "name": name,
-        "board": board.name,
+        "board": board,
         "kernels": kernel_set.name,
         "files": {path: _sum(content) for path, content in sorted(files.items())},
     }

@@ -7,6 +7,7 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from acsgen.emit.official import FRAMEWORKS, application_sources, official_environments, official_files
 from acsgen.emit.render import environment
 from acsgen.errors import AcsgenError
 from acsgen.resources import resource_dir
@@ -21,42 +22,42 @@ def project_files(board: Board, name: str, library: str | None = None) -> dict[s
 
     Keys are paths relative to the project, with forward slashes:
 
-    - ``platformio.ini`` and ``boards/BOARD.json``, rendered for the board, and its ``board.toml``;
-    - ``src/`` (without ``app_model.h``), ``lib/acs/``, ``pio/bare/``, copied;
+    - ``platformio.ini``, rendered for the board, and its ``board.toml``;
+    - ``src/`` (without ``app_model.h``) and ``lib/acs/``, copied;
+    - of a board that can be built bare ``boards/BOARD.json``, rendered, and ``pio/bare/``, copied;
+    - what the environments from PlatformIO's registry need (``emit/official.py``);
+    - ``src/port_setup.h``, rendered, where the chip is brought up by the port ``setup``;
     - ``lib/LIBRARY/library.json``, to go beside the sources of a library.
 
-    - ``src/port_setup.h``, rendered, where the chip is brought up by the port ``setup``.
-
     ``name`` is the C name of the model, ``library`` what its kernel set stands on (``KernelSet.library``).
-    Raises AcsgenError if the board cannot be built bare.
+    Raises AcsgenError if the board can be built neither bare nor with a framework that acsgen has a port for.
     """
-    if not board.is_bare:
-        frameworks = " or ".join(board.official.frameworks) if board.official else "a framework"
-        raise AcsgenError(f"board {board.name} is not built bare but with {frameworks}: see docs/boards.md")
     firmware = resource_dir("firmware")
+    official = official_environments(board)
+    if not board.is_bare and not official:
+        raise AcsgenError(f"board {board.name} names no framework that acsgen has a port for: {', '.join(FRAMEWORKS)}")
     files = {
         "platformio.ini": environment()
         .get_template("platformio.ini.j2")
-        .render(board=board, name=name, library=library),
+        .render(board=board, name=name, library=library, official=official, sources=application_sources()),
         BOARD_FILE: _read(board.path),
-        f"boards/{board.name}.json": json.dumps(board_manifest(board), indent=2) + "\n",
+        **official_files(board, name, library),
     }
     if board.setup is not None:
         files["src/port_setup.h"] = environment().get_template("port_setup.h.j2").render(board=board)
     if library is not None:
         files[f"lib/{library}/library.json"] = _read(firmware / "pio" / library / "library.json")
     sources = [firmware / "app", *(firmware / "ports" / port for port in board.ports)]
-    for folder, destination in (
-        *((source, "src") for source in sources),
-        (firmware / "runtime", "lib/acs"),
-        (firmware / "pio" / "bare", "pio/bare"),
-    ):
+    bare = ((firmware / "pio" / "bare", "pio/bare"),) if board.is_bare else ()
+    for folder, destination in (*((source, "src") for source in sources), (firmware / "runtime", "lib/acs"), *bare):
         for path, text in _tree(folder, board).items():
             target = str(PurePosixPath(destination, path))
             if target in files:
                 raise AcsgenError(f"two files of board {board.name} want to be {target}")
             files[target] = text
-    if f"src/{board.linker_script}" not in files:
+    if board.is_bare:
+        files[f"boards/{board.name}.json"] = json.dumps(board_manifest(board), indent=2) + "\n"
+    if board.is_bare and f"src/{board.linker_script}" not in files:
         raise AcsgenError(
             f"board {board.name}: no folder of {', '.join(board.ports)} holds the linker script {board.linker_script}"
         )

@@ -101,7 +101,10 @@ def boards_table(boards: Iterable[Board]) -> Table:
     table = columns_table(
         f"Boards (run on hardware: {touched})", *columns, numbers=("flash", "RAM"), firm=("name", "run in")
     )
-    table.caption, table.caption_justify = f"*{ONLY_INSTRUCTIONS}; see docs/boards.md", "left"
+    table.caption = (
+        f"*{ONLY_INSTRUCTIONS}; see docs/boards.md\n+ needs PlatformIO's registry, never run; see docs/library.md"
+    )
+    table.caption_justify = "left"
     table.columns[1].min_width = max(len(word) for board in listed for word in board.title.split())
     for board in listed:
         table.add_row(
@@ -110,7 +113,7 @@ def boards_table(boards: Iterable[Board]) -> Table:
             f"{board.flash.bytes // 1024} KiB",
             f"{board.ram.bytes // 1024} KiB",
             ", ".join(board.kernel_sets),
-            ", ".join(runs_in(board)).replace(ONLY_INSTRUCTIONS, "*") or "nothing",
+            ", ".join(runs_in(board)).replace(ONLY_INSTRUCTIONS, "*") or ("nothing" if board.is_bare else "nothing+"),
         )
     return table
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -183,11 +184,18 @@ def _open(project: Path) -> _Project:
         raise AcsgenError(f"{project}: no project of acsgen's ({_MANIFEST} is missing): acsgen generate makes one")
     path = project.absolute()
     ini = path / "platformio.ini"
+    if not ini.is_file() and (kind := _kind(path)) != "project":
+        raise AcsgenError(f"{project} was generated --as {kind}, for a program of yours: --board makes a project")
     parser = configparser.ConfigParser(interpolation=None)
     try:
         with ini.open(encoding="utf-8") as stream:
             parser.read_file(stream)
         environment = parser["platformio"]["default_envs"].split(",")[0].strip()
+        if not (platform := parser[f"env:{environment}"]["platform"]).startswith("symlink://"):
+            raise AcsgenError(
+                f"{project} needs {platform} from PlatformIO's registry, with which acsgen does not build: "
+                f"pio run -d {shlex.quote(str(project))}"
+            )
         board = parser[f"env:{environment}"]["board"]
         manifest = json.loads((path / "boards" / f"{board}.json").read_text(encoding="utf-8"))
     except OSError as error:
@@ -195,6 +203,14 @@ def _open(project: Path) -> _Project:
     except (configparser.Error, KeyError, ValueError) as error:
         raise AcsgenError(f"{ini} or its board is damaged ({error}); generate it anew") from error
     return _Project(path, environment, manifest)
+
+
+def _kind(path: Path) -> str:
+    """What a generated folder is; older ones, all projects, do not say."""
+    try:
+        return str(json.loads((path / _MANIFEST).read_text(encoding="utf-8")).get("kind", "project"))
+    except (OSError, ValueError, AttributeError):
+        return "project"
 
 
 def _require_path(path: Path) -> None:

@@ -12,7 +12,14 @@ static const link_counter_t counter = {port_ticks_restart, port_ticks, port_tick
 
 static const link_server_t server = {&APP_MODEL, arena, input, output, &counter};
 
-int main(void)
+/* A framework has a main of its own (ports/framework/framework.h). */
+#ifndef APP_MAIN
+#define APP_MAIN main
+#endif
+
+int APP_MAIN(void);
+
+int APP_MAIN(void)
 {
     if (APP_MODEL.arena_bytes > sizeof arena || APP_MODEL.input_bytes > sizeof input ||
         APP_MODEL.output_bytes > sizeof output) {

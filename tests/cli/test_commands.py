@@ -55,7 +55,7 @@ def test_help_has_an_example(command: str, run: Run) -> None:
 def test_defaults_are_told(run: Run) -> None:
     text = " ".join(run("generate", "--help").out.replace("│", " ").split())
     assert "C name of the model (default: its own)." in text
-    assert "Kernel set (default: the board's first)." in text
+    assert "Kernel set (default: the board's first, or portable)." in text
 
 
 def test_version(run: Run) -> None:
@@ -69,6 +69,13 @@ def test_json_and_nothing_else(command: str, run: Run) -> None:
     assert (result.code, result.err) == (0, "")
     entries = json.loads(result.out)
     assert entries and all(isinstance(entry, dict) for entry in entries)
+
+
+def test_boards_say_what_was_never_run(run: Run) -> None:
+    never_run = {board["name"]: board["never_run"] for board in json.loads(run("boards", "--json").out)}
+    assert never_run["esp32"] == ["esp32-espidf", "esp32-arduino"]
+    assert never_run["stm32f405"] == ["stm32f405-ststm32", "stm32f405-arduino"]
+    assert never_run["mps2-an386"] == []
 
 
 def test_quantize(tmp_path: Path) -> None:
@@ -111,6 +118,16 @@ def test_generate(run: Run, model: Path, tmp_path: Path) -> None:
     for op in load_acsq(model).ops:
         if not op.name.startswith(("flatten", "reshape")):  # the same bytes, no step
             assert op.name in table
+
+
+def test_generate_a_package(run: Run, model: Path, tmp_path: Path) -> None:
+    result = run("generate", model, "--as", "esp-idf", "-o", tmp_path / "a", "--name", "x", "--json")
+    assert (result.code, result.err) == (0, "")
+    figures = json.loads(result.out)
+    assert (figures["name"], figures["kind"], figures["board"]) == ("x", "esp-idf", "")
+    assert (tmp_path / "a" / "idf_component.yml").is_file()
+    table = run("generate", model, "--as", "library", "--kernels", "cmsis_nn", "-o", tmp_path / "b").out
+    assert "bytes of arena" in table
 
 
 def test_generate_says_where_an_edited_project_went(run: Run, model: Path, tmp_path: Path) -> None:

@@ -180,6 +180,19 @@ def test_wrong_options(options: list[str], message: str, here: Path, run: Run, m
     assert refused(run, "generate", model, "--board", "stm32f405", "-o", "out", *options).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "a project is for a board: give --board BOARD ('acsgen boards' lists them), or --as KIND"),
+        (["--as", "arduin"], "--as arduin: there is no such kind: did you mean arduino?"),
+        (["--as", "cmake", "--board", "z"], "--as cmake makes something for every board: leave out --board"),
+        (["--as", "cmake", "--kernels", "portabel"], "no kernel set is called 'portabel': did you mean portable?"),
+    ],
+)
+def test_what_to_generate(options: list[str], message: str, here: Path, run: Run, model: Path) -> None:
+    assert refused(run, "generate", model, "-o", "out", *options) == message
+
+
 # --- build -----------------------------------------------------------------------------------------
 
 

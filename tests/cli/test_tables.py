@@ -36,7 +36,7 @@ def at_80_columns(table: Any) -> list[str]:
 
 
 RUN_IN = {
-    "esp32": "nothing",
+    "esp32": "nothing+",
     "mps3-an547": "QEMU",
     "pico": "Unicorn*",
     "riscv32-virt": "QEMU*",
@@ -51,7 +51,10 @@ def test_boards_at_80_columns() -> None:
         (line,) = [line for line in lines if line.startswith(f"{board.name} ")]
         assert f"{board.flash.bytes // 1024} KiB" in line and f"{board.ram.bytes // 1024} KiB" in line
         assert board.name not in RUN_IN or line.rstrip().endswith(f" {RUN_IN[board.name]}")
-    assert lines[-1].strip() == "* (instructions only); see docs/boards.md"
+    assert [line.strip() for line in lines[-2:]] == [
+        "* (instructions only); see docs/boards.md",
+        "+ needs PlatformIO's registry, never run; see docs/library.md",
+    ]
     words = {word for line in lines for word in line.split()}
     for board in boards:
         assert set(board.title.split()) <= words
@@ -87,7 +90,7 @@ def test_figures_at_80_columns() -> None:
 
 def test_a_row_is_a_line_in_a_pipe(run: Run) -> None:
     lines = run("boards").out.splitlines()
-    assert [line.split()[0] for line in lines] == ["Boards", "name", *list_boards(), "*"]
+    assert [line.split()[0] for line in lines] == ["Boards", "name", *list_boards(), "*", "+"]
     assert not [line for line in lines if line != line.rstrip()]
 
 
