@@ -219,7 +219,9 @@ class LinkClient:
     ) -> LinkResult:
         """Runs the model on one input, in mode GIVEN with these masks, 0 or 1 for every gated group.
 
-        tensors, steps: send every tensor, or else the ticks of every step. The time-out is for each frame: a run that sends tensors may take longer as a whole.
+        tensors, steps: send every tensor, or else the ticks of every step.
+
+        The time-out is for each frame: a run that sends tensors may take longer as a whole.
         """
         if len(data) != info.input_bytes:
             raise AcsgenError(f"model {info.name} takes inputs of {info.input_bytes} bytes, this one has {len(data)}")

@@ -95,6 +95,17 @@ void acs_add_s8(const acs_add_t *layer, const int8_t *coarse, const int8_t *fine
     }
 }
 
+void acs_add_residual_s8(const acs_residual_t *residual, uint32_t count, const int8_t *values, int8_t *sum)
+{
+    acs_add_t add = residual->add;
+    add.count = count;
+    if (residual->result_is_fine) {
+        acs_add_s8(&add, sum, values, sum);
+    } else {
+        acs_add_s8(&add, values, sum, sum);
+    }
+}
+
 void acs_clamp_s8(uint32_t count, int8_t low, int8_t high, const int8_t *input, int8_t *output)
 {
     for (uint32_t i = 0; i < count; i++) {

@@ -214,13 +214,16 @@ def test_layouts(kernels: Path, seed: int) -> None:
 @pytest.mark.parametrize("mode", RunMode)
 @pytest.mark.parametrize("logits", ["closed", "open", "mixed"])
 def test_gate(kernels: Path, mode: RunMode, logits: str) -> None:
-    """Open strictly above the zero point; mode decides what is computed and whether all count as open."""
+    """Open strictly above the zero point; mode decides what is computed and whether all count as open.
+
+    In mode GIVEN what lies there decides, here the poison, which is not 0.
+    """
     rng = np.random.default_rng(4)
     groups, zero_point = 256, 10
     low, high = {"closed": (-128, 11), "open": (11, 128), "mixed": (8, 13)}[logits]
     values = rng.integers(low, high, groups).astype(np.int8)
     reader = call(kernels, request("gate", mode, groups, zero_point, values))
-    opened = (values > zero_point) | (mode == RunMode.OPEN)
+    opened = (values > zero_point) | (mode in (RunMode.OPEN, RunMode.GIVEN))
     np.testing.assert_array_equal(take_array(reader, (groups,), np.uint8), opened)
     active = np.arange(groups) if mode == RunMode.MULTIPLY else np.flatnonzero(opened)
     assert (take_number(reader), take_number(reader)) == (groups, len(active))

@@ -36,7 +36,12 @@ def test_lives_that_meet_lie_apart(seed: int) -> None:
             if one.first <= other.last and other.first <= one.last:
                 first, second = sorted((offsets[life.name], life.bytes) for life in (one, other))
                 assert first[0] + first[1] <= second[0]
-    assert lower_bound(lives) == placement.lower_bound <= size <= sum(-(-life.bytes // ALIGNMENT) * ALIGNMENT for life in lives)
+    assert (
+        lower_bound(lives)
+        == placement.lower_bound
+        <= size
+        <= sum(-(-life.bytes // ALIGNMENT) * ALIGNMENT for life in lives)
+    )
 
 
 def test_what_never_meets_shares_its_place() -> None:
