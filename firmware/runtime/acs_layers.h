@@ -72,12 +72,20 @@ typedef struct {
  * Sum of two tensors: TFLite's int8 add, (coarse + fine) with both addends first shifted left by 20 and
  * brought to twice the larger scale. The addend of the larger scale is then just halved; only the other
  * one, the fine one, needs a multiplication. All shifts are <= 0.
+ *
+ * There are only 65,536 pairs of addends. So it can be tried out, when a model is generated, whether
+ *
+ *     clamp((coarse * coarse_factor + fine * fine_factor + offset) >> shift)
+ *
+ * is that sum for all of them, and never leaves int32. If it is, shift is > 0 and this is computed.
  */
 typedef struct {
     uint32_t count; /**< Elements. */
     int16_t coarse_zero_point, fine_zero_point, output_zero_point;
     int16_t low, high;
     acs_scale_t fine, output;
+    int32_t coarse_factor, fine_factor, offset;
+    uint8_t shift; /**< 0: there are no such factors, the sum is computed by its definition. */
 } acs_add_t;
 
 /** What a convolution's result is added to; see acs_conv_t. */
@@ -241,6 +249,10 @@ uint16_t acs_list_at(const acs_list_t *list, uint16_t groups, uint16_t i);
  * @param sum     the other addend
  */
 void acs_add_residual_s8(const acs_residual_t *residual, uint32_t count, const int8_t *values, int8_t *sum);
+
+/** acs_avg_pool_s8 in plain C, for kernel sets that have nothing quicker; needs no scratch. */
+ACS_MUST_CHECK bool acs_average_s8(const acs_pool_t *layer, const acs_list_t *active, const int8_t *input,
+                                   int8_t *output);
 
 /** Copies `count` bytes between places that do not overlap; quick for the few bytes of a group. */
 void acs_copy_s8(int8_t *to, const int8_t *from, uint32_t count);

@@ -135,6 +135,10 @@ static void call_add(void)
     layer.high = (int16_t)number();
     layer.fine = scale();
     layer.output = scale();
+    layer.coarse_factor = number();
+    layer.fine_factor = number();
+    layer.offset = number();
+    layer.shift = (uint8_t)number();
     int8_t *const coarse = get(layer.count);
     int8_t *const fine = get(layer.count);
     int8_t *const output = output_or(coarse, fine, layer.count);
