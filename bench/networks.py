@@ -40,13 +40,14 @@ def _member(member: str, **arguments: Any) -> Callable[[], Any]:
 
 
 def _bottleneck() -> Any:
+    """Inverted bottlenecks: the middle, which masks shorten, is four times as wide as what a block puts out."""
     from acsgen.nn.zoo import ZOO, Block
 
     blocks = (
-        Block("a1", middle=64, out=32, group_size=16),
-        Block("b1", middle=128, out=64, group_size=16, stride=2),
-        Block("b2", middle=128, out=64, group_size=16),
-        Block("c1", middle=128, out=128, group_size=16, stride=2),
+        Block("a1", middle=128, out=32, group_size=16),
+        Block("b1", middle=256, out=64, group_size=16, stride=2),
+        Block("b2", middle=256, out=64, group_size=16),
+        Block("c1", middle=512, out=128, group_size=16, stride=2),
     )
     return ZOO["acs_bottleneck_resnet"].build(input_shape=(32, 32, 3), blocks=blocks)
 
