@@ -9,20 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acsgen.emit.sums import LinearSum, coarseness, linear_sum
+from acsgen.emit.sums import coarseness, linear_sum
 from acsgen.golden.arithmetic import (
-    activation_range,
     multiply_by_quantized_multiplier,
     quantize_multipliers,
-    scale_of,
 )
-from acsgen.golden.operators import add, add_constants, compute
+from acsgen.golden.operators import add, compute
 from acsgen.graph import Add, Pad
 from acsgen.graph.ops import image_shape
 from acsgen.target.link import RunMode
 from tests.firmware.calls import (
     POISON,
     List,
+    add_fields,
     call,
     channels_of,
     expanded,
@@ -74,25 +73,6 @@ def additions() -> list[cases.Case]:
     return draws + special
 
 
-def add_request(case: cases.Case, factors: LinearSum | None, place: int) -> bytes:
-    """A call of acs_add_s8, which computes by the definition where there are no factors."""
-    coarse = 0 if scale_of(case.sources[0]) >= scale_of(case.sources[1]) else 1
-    sources = [case.sources[coarse], case.sources[1 - coarse]]
-    constants = add_constants(sources[0], sources[1], case.target)
-    assert isinstance(case.op, Add)
-    return request(
-        "add",
-        case.values[0].size,
-        tuple(t.zero_point for t in (*sources, case.target)),
-        activation_range(case.op.activation, case.target),
-        (constants.multiplier_b, constants.shift_b, constants.multiplier, constants.shift),
-        factors or (0, 0, 0, 0),
-        case.values[coarse],
-        case.values[1 - coarse],
-        place,
-    )
-
-
 def test_add_of_every_pair(kernels: Path) -> None:
     """Both ways of adding, with the result in a place of its own and over either addend."""
     for number, case in enumerate(additions()):
@@ -103,7 +83,10 @@ def test_add_of_every_pair(kernels: Path) -> None:
         expected = add(case.op, case.values, case.sources, case.target)
         for way in (factors, None):
             place = number % 3
-            result = take_array(call(kernels, add_request(case, way, place)), expected.shape)
+            first, second = (case.values[case.sources.index(tensor)] for tensor in (coarse, fine))
+            how = add_fields(case.op, coarse, fine, case.target, way)
+            request_ = request("add", first.size, *how, first, second, place)
+            result = take_array(call(kernels, request_), expected.shape)
             why = f"{case.sources} to {case.target}, {way}, place {place}"
             np.testing.assert_array_equal(result, expected, err_msg=why)
 
