@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a choice costs: instructions on a Cortex-M4 with CMSIS-NN, fitted to counts of `python -m bench.skipping`.
+"""What a choice costs: instructions on a Cortex-M4 with CMSIS-NN, fitted to counts of single layers in the
+emulator (`Emulator.run` with steps).
 
 Only differences decide, so that what both sides of a choice cost is left out.
 """

@@ -30,7 +30,7 @@ def give_places(
     lives = _lives(lived, elsewhere)
     placement = arena.place([*lives, *_scratches(steps)])
     if kernels.packs:
-        roomy = _with_spare_scratch(graph, kernels, steps, lived, lives, placement.bytes)
+        roomy = _with_spare_scratch(graph, kernels, steps, lived, lives, placement.lower_bound)
         better = arena.place([*lives, *_scratches(roomy)])
         if better.bytes <= placement.bytes:
             steps, placement = roomy, better
@@ -95,7 +95,7 @@ def _with_spare_scratch(
     lives: Sequence[arena.Life],
     size: int,
 ) -> list[Step]:
-    """Lets convolutions use what an arena of `size` bytes has to spare while they run."""
+    """Lets convolutions use what an arena of `size` bytes has to spare while they run: the fullest step stays it."""
     result = []
     for i, step in enumerate(steps):
         wanted, why = _wanted_scratch(graph, kernels, buffers, step)

@@ -68,12 +68,16 @@ def graph_table(graph: Graph) -> Table:
 
 
 def plan_table(plan: Plan) -> Table:
-    """The steps of a plan: kernel, layout, where the output lies, and the gate whose open groups alone count."""
-    columns = ("step", "kernel", "output", "groups", "MACs", "at", "bytes", "gate")
+    """The steps of a plan: kernel, layout, where the output lies, and the gate whose open groups alone count.
+
+    "=" behind an address: in place, where an input lies.
+    """
+    columns = ("step", "kernel", "output", "groups", "MACs", "at", "bytes", "scratch", "gate")
+    bound = f"lower bound {count(plan.lower_bound_bytes)}, {plan.arena_proof}"
     table = columns_table(
-        f"{plan.graph.name}: {count(plan.arena_bytes)} bytes of arena (lower bound {count(plan.lower_bound_bytes)})",
+        f"{plan.graph.name}: {count(plan.arena_bytes)} bytes of arena ({bound})",
         *columns,
-        numbers=("groups", "MACs", "at", "bytes"),
+        numbers=("groups", "MACs", "at", "bytes", "scratch"),
         firm=("kernel", "output"),
     )
     for step in plan.steps:
@@ -81,12 +85,13 @@ def plan_table(plan: Plan) -> Table:
         gates = dict.fromkeys(gate for gate in (step.active, step.joined) if gate)
         table.add_row(
             step.op.name,
-            step.kernel,
+            f"{step.kernel} + add" if step.residual else step.kernel,
             "x".join(map(str, buffer.shape)),
             str(buffer.groups),
             count(step.macs) if step.macs else "",
-            "" if buffer.offset is None else str(buffer.offset),
+            "" if buffer.offset is None else f"{buffer.offset}{'=' if buffer.shares else ''}",
             count(buffer.bytes),
+            count(step.scratch_bytes) if step.scratch_bytes else "",
             ", ".join(gates),
         )
     return table

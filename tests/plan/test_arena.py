@@ -205,6 +205,8 @@ def test_offsets_and_sizes(seed: int) -> None:
     assert sorted(bits + lists) == list(range(head))
     assert bits == list(range(planned.mask_bytes)), "masks lie side by side in the order of the gates"
     assert head + alive_at_most(planned) <= planned.lower_bound_bytes <= planned.arena_bytes
+    assert planned.arena_bytes <= 1.02 * planned.lower_bound_bytes
+    assert planned.arena_proof == "optimal" or planned.arena_bytes > planned.lower_bound_bytes
 
 
 def alive_at_most(planned: Plan) -> int:
