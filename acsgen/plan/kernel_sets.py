@@ -54,7 +54,7 @@ CMSIS_NN = KernelSet(
     library="cmsis_nn",
     packs=True,
     band_bytes=1024,
-    code_bytes={"conv": 4400, "depthwise": 4700, "max_pool": 750, "avg_pool": 600, "add": 450},
+    code_bytes={"conv": 4400, "depthwise": 4700, "max_pool": 750, "avg_pool": 600, "add": 430},
     conv_scratch=_im2col_bytes,
     depthwise_scratch=lambda kernel, channels: 4 * prod(kernel) * max(channels, 124) + 16,
     avg_pool_scratch=lambda kernel, channels: 4 * channels,
@@ -64,7 +64,7 @@ PORTABLE = KernelSet(
     name="portable",
     library=None,
     packs=False,
-    code_bytes={"conv": 1000, "depthwise": 600, "max_pool": 400, "avg_pool": 400, "add": 450},
+    code_bytes={"conv": 1000, "depthwise": 600, "max_pool": 400, "avg_pool": 400, "add": 430},
 )
 
 KERNEL_SETS: Mapping[str, KernelSet] = {kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE)}
