@@ -49,7 +49,8 @@ void acs_ungroup_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active
     }
     for (uint16_t i = 0; i < count; i++) {
         const uint16_t g = acs_list_at(active, groups, i);
-        acs_copy_channels_s8(pixels, each, input + g * pixels * each, each, output + g * each, shape.channels);
+        acs_copy_channels_s8(pixels, each, input + g * pixels * each, each, output + g * each,
+                             shape.channels);
     }
 }
 
@@ -61,7 +62,8 @@ void acs_group_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, 
     const uint16_t count = acs_list_count(active, groups);
     for (uint16_t i = 0; i < count; i++) {
         const uint16_t g = acs_list_at(active, groups, i);
-        acs_copy_channels_s8(pixels, each, input + g * each, shape.channels, output + g * pixels * each, each);
+        acs_copy_channels_s8(pixels, each, input + g * each, shape.channels, output + g * pixels * each,
+                             each);
     }
 }
 
@@ -69,7 +71,8 @@ void acs_concat_s8(acs_shape_t shape, uint16_t count, const acs_part_t *parts, i
 {
     const uint32_t pixels = (uint32_t)shape.height * shape.width;
     for (uint16_t i = 0; i < count; output += parts[i].channels, i++) {
-        acs_copy_channels_s8(pixels, parts[i].channels, parts[i].data, parts[i].channels, output, shape.channels);
+        acs_copy_channels_s8(pixels, parts[i].channels, parts[i].data, parts[i].channels, output,
+                             shape.channels);
     }
 }
 

@@ -42,9 +42,11 @@ typedef struct {
 } acs_filters_t;
 
 /** Those of a layer from the `first` on. */
-static inline acs_filters_t acs_filters_of(const acs_conv_t *layer, const int8_t *weights, uint32_t first, uint32_t count)
+static inline acs_filters_t acs_filters_of(const acs_conv_t *layer, const int8_t *weights, uint32_t first,
+                                           uint32_t count)
 {
-    return (acs_filters_t){count, weights, layer->bias + first, layer->multiplier + first, layer->shift + first};
+    return (acs_filters_t){count, weights, layer->bias + first, layer->multiplier + first,
+                           layer->shift + first};
 }
 
 /** The next multiple of a word. */

@@ -67,8 +67,8 @@ bool acs_cmsis_convolve_rows(const acs_conv_t *layer, uint32_t input_channels, c
     const uint32_t left = layer->input.height - skipped;
     band.input.height = (uint16_t)(windows < left ? windows : left);
     band.output.height = (uint16_t)rows;
-    return acs_cmsis_convolve(&band, input_channels, filters, input + skipped * layer->input.width * input_channels,
-                    output, scratch);
+    return acs_cmsis_convolve(&band, input_channels, filters,
+                              input + skipped * layer->input.width * input_channels, output, scratch);
 }
 
 /* The sum of a convolution and what lies in the output, band after band. */
@@ -108,7 +108,8 @@ static bool convolve_groups(const acs_conv_t *layer, const acs_list_t *active, u
     for (uint16_t i = 0; i < count; i++) {
         const uint32_t j = acs_list_at(active, layer->output_groups, i);
         const uint32_t source = j * input_groups / layer->output_groups;
-        const acs_filters_t filters = acs_filters_of(layer, weights + j * weight_bytes, j * out_each, out_each);
+        const acs_filters_t filters =
+            acs_filters_of(layer, weights + j * weight_bytes, j * out_each, out_each);
         if (!(layer->residual == NULL ? acs_cmsis_convolve : convolve_residual)(
                 layer, in_each, &filters, input + source * in_bytes, output + j * out_bytes, scratch)) {
             return false;

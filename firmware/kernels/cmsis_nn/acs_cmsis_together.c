@@ -28,7 +28,8 @@ static uint32_t gathered_bytes(const acs_conv_t *layer, const chunk_t *chunk)
         return 0;
     }
     const uint32_t channels = chunk->count * (layer->output.channels / layer->output_groups);
-    const uint32_t filter_bytes = (uint32_t)layer->kernel.height * layer->kernel.width * layer->input.channels;
+    const uint32_t filter_bytes =
+        (uint32_t)layer->kernel.height * layer->kernel.width * layer->input.channels;
     return acs_align(channels * filter_bytes) + 3u * channels * (uint32_t)sizeof(int32_t);
 }
 
@@ -91,7 +92,8 @@ static bool convolve_chunk(const acs_conv_t *layer, const chunk_t *chunk, uint32
     const acs_scratch_t columns = acs_behind(rest, acs_align(rows * row_bytes));
     for (uint32_t row = 0; row < layer->output.height; row += rows) {
         rows = rows < layer->output.height - row ? rows : layer->output.height - row;
-        if (!acs_cmsis_convolve_rows(layer, layer->input.channels, &filters, row, rows, input, rest.data, columns)) {
+        if (!acs_cmsis_convolve_rows(layer, layer->input.channels, &filters, row, rows, input, rest.data,
+                                     columns)) {
             return false;
         }
         scatter(layer, chunk, row, rows, rest.data, output);
@@ -108,7 +110,7 @@ static bool convolve_single(const acs_conv_t *layer, const chunk_t *chunk, const
     const uint32_t bytes = each * layer->kernel.height * layer->kernel.width * layer->input.channels;
     const acs_filters_t filters = acs_filters_of(layer, layer->weights + j * bytes, j * each, each);
     return acs_cmsis_convolve(layer, layer->input.channels, &filters, input,
-                    output + j * acs_image_bytes(layer->output, each), scratch);
+                              output + j * acs_image_bytes(layer->output, each), scratch);
 }
 
 bool acs_cmsis_convolve_together(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input,
