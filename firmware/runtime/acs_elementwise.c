@@ -2,10 +2,6 @@
 /* acs_elementwise.c: sums, clamps, and the fixed-point arithmetic below them. */
 #include "acs_layers.h"
 
-#if defined(__ARM_FEATURE_SAT)
-#include <arm_acle.h>
-#endif
-
 /* C leaves both to the compiler; every compiler for these chips does it so, and the numbers need it. */
 _Static_assert((-3 >> 1) == -2, "a right shift of a negative number must copy the sign");
 _Static_assert((int32_t)0xfffffffeu == -2, "a conversion to a signed type must wrap");
@@ -56,8 +52,8 @@ static void add_plainly(const acs_add_t *l, const int8_t *coarse, const int8_t *
 /* Clamp to all of int8, one instruction where there is one. */
 static inline int32_t saturate(int32_t value)
 {
-#if defined(__ARM_FEATURE_SAT)
-    return (int32_t)__ssat(value, 8);
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+    return (int32_t)__builtin_arm_ssat(value, 8); /* what arm_acle.h's __ssat is, but for a warning */
 #else
     return clamp(value, INT8_MIN, INT8_MAX);
 #endif
