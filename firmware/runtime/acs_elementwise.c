@@ -52,7 +52,7 @@ static void add_plainly(const acs_add_t *l, const int8_t *coarse, const int8_t *
 /* Clamp to all of int8, one instruction where there is one. */
 static inline int32_t saturate(int32_t value)
 {
-#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__) && __GNUC__ >= 12
     return (int32_t)__builtin_arm_ssat(value, 8); /* what arm_acle.h's __ssat is, but for a warning */
 #else
     return clamp(value, INT8_MIN, INT8_MAX);
