@@ -4,6 +4,7 @@
 python3 noxfile.py -s demo      the whole way with the shipped network
 python3 noxfile.py -s tests     all tests
 python3 noxfile.py -s matrix    networks on every board in its emulators, with every kernel set
+python3 noxfile.py -s bench     what skipping saves, counted in the emulator
 python3 noxfile.py --list       the rest
 
 Needs Python 3.11 or newer and nothing else: started as a script, it installs nox into `.nox/nox` and
@@ -148,6 +149,17 @@ def matrix(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """The whole way with the shipped network; writes build/demo/summary.json."""
     run(session, "acsgen", "demo", "-o", "build/demo", *session.posargs)
+
+
+#: One file each in bench/.
+BENCHES = ("skipping",)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Figures that were promised, to build/bench/; arguments are the names of benches, otherwise all."""
+    for name in session.posargs or BENCHES:
+        run(session, "python", "-m", f"bench.{name}")
 
 
 @nox.session

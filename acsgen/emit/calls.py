@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acsgen.emit.names import Names
+from acsgen.emit.sums import add_lines, coarseness, residual_lines
 from acsgen.golden.arithmetic import activation_range
-from acsgen.golden.operators import add_constants
 from acsgen.graph import (
     Add,
     ApplyMask,
@@ -171,7 +171,7 @@ def _comment(writer: Writer, step: Step, what: str) -> str:
     text = f"{step.op.name}: {what}, {_laid_out(writer, step.inputs[0])} to {_laid_out(writer, step.output)}"
     if step.macs:
         text += f", {step.macs} MACs"
-    return text + (f". {step.why}" if step.active or step.joined else "")
+    return text + (f". {step.why}" if step.active or step.joined or step.residual else "")
 
 
 def _window_lines(
@@ -191,7 +191,7 @@ def _requantize_lines(writer: Writer, step: Step, arrays: list[Array]) -> list[s
     weights, bias, multiplier, shift = (array.name for array in arrays)
     return [
         f".input_zero_point = {writer.tensor(step.inputs[0]).zero_point}, "
-        f".output_zero_point = {writer.tensor(step.output).zero_point},",
+        f".output_zero_point = {writer.plan.graph.tensors[step.op.output].zero_point},",
         f".low = {requantize.low}, .high = {requantize.high},",
         f".weights = {weights}, .bias = {bias},",
         f".multiplier = {multiplier}, .shift = {shift},",
@@ -225,7 +225,7 @@ def _conv(writer: Writer, step: Step) -> Call:
     if step.kernel == "conv_join":
         groups += f" .pack_limit = {step.pack_limit},"
     lines = _window_lines(writer, step, kernel, stride, padding, dilation)
-    lines += [groups, *_requantize_lines(writer, step, arrays)]
+    lines += [groups, *_requantize_lines(writer, step, arrays), *residual_lines(writer.plan.graph, step)]
     joined = (writer.list_of(step.joined),) if step.kernel == "conv_join" else ()
     return _layer_call(writer, step, what, "acs_conv_t", lines, tuple(arrays), joined)
 
@@ -286,18 +286,9 @@ def _layer_call(
 def _add(writer: Writer, step: Step) -> Call:
     op = step.op
     assert isinstance(op, Add)
-    # A sum does not mind the order: the addend of the larger scale comes first, it needs no multiplier.
-    coarse, fine = sorted(step.inputs, key=lambda b: -_scale(writer.tensor(b)))
+    coarse, fine = sorted(step.inputs, key=lambda b: coarseness(writer.tensor(b)))
     out = writer.tensor(step.output)
-    c = add_constants(writer.tensor(coarse), writer.tensor(fine), out)
-    low, high = activation_range(op.activation, out)
-    lines = (
-        f".count = {prod(out.shape)},",
-        f".coarse_zero_point = {writer.tensor(coarse).zero_point}, "
-        f".fine_zero_point = {writer.tensor(fine).zero_point}, .output_zero_point = {out.zero_point},",
-        f".low = {low}, .high = {high},",
-        f".fine = {_braces((c.multiplier_b, c.shift_b))}, .output = {_braces((c.multiplier, c.shift))},",
-    )
+    lines = (f".count = {prod(out.shape)},", *add_lines(op, writer.tensor(coarse), writer.tensor(fine), out))
     name = writer.name(op.name)
     places = ", ".join(writer.place(b) for b in (coarse, fine, step.output))
     added = " and ".join(writer.plan.buffers[b].tensor for b in (coarse, fine))
@@ -308,10 +299,6 @@ def _add(writer: Writer, step: Step) -> Call:
         fallible=False,
         layer=Layer("acs_add_t", name, lines),
     )
-
-
-def _scale(tensor: Tensor) -> float:
-    return float(np.float32(tensor.scale))
 
 
 def _clamp(writer: Writer, step: Step) -> Call:

@@ -57,6 +57,7 @@ class Project:
             "macs": int(self.plan.macs()),
             "arena_bytes": self.plan.arena_bytes,
             "lower_bound_bytes": self.plan.lower_bound_bytes,
+            "arena_proof": self.plan.arena_proof,
             "constant_bytes": self.constant_bytes,
             "skippable_macs": self.plan.skippable_macs,
             "idle_masks": self.plan.idle_masks(),

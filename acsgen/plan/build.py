@@ -28,28 +28,33 @@ from acsgen.graph import (
     Shuffle,
 )
 from acsgen.graph.ops import image_shape
-from acsgen.plan import arena
+from acsgen.plan.cost import pack_limit
+from acsgen.plan.fuse import fused_into_convolution, pools_in_place
 from acsgen.plan.kernel_sets import CMSIS_NN, KernelSet
-from acsgen.plan.layout import layouts_of, listed_tensors, read_layout, schedule
+from acsgen.plan.layout import layouts_of, listed_tensors, read_layout
 from acsgen.plan.masks import Mask, masks_of
+from acsgen.plan.memory import give_places
+from acsgen.plan.order import orders
 from acsgen.plan.plan import Buffer, GateSlot, Plan, Step, root_of
 
 #: A list of groups is made of bytes.
 MAX_GROUPS = 256
 
-#: Instructions on a Cortex-M4 with CMSIS-NN, for choosing between packing weights and reading zeros:
-#: for one packed byte of weights, and for one multiply-accumulate.
-PACKED_BYTE_COST = 1.5
-MAC_COST = 2.2
-
 
 def plan(graph: Graph, kernels: KernelSet = CMSIS_NN) -> Plan:
-    """Plans an int8 graph for a kernel set: order, skipping, layouts, kernels and memory."""
+    """Plans an int8 graph for a kernel set: order, skipping, layouts, kernels and memory.
+
+    Of the orders that are tried, the one with the smallest arena.
+    """
     for gate in graph.gates:
         if graph.shape(gate.output)[0] > MAX_GROUPS:
             raise AcsgenError(f"Gate '{gate.name}': {graph.shape(gate.output)[0]} groups, at most {MAX_GROUPS} work")
     masks = masks_of(graph)
-    ops = schedule(graph, masks)
+    plans = [_plan_in_order(graph, kernels, masks, ops) for ops in orders(graph, masks)]
+    return min(plans, key=lambda planned: planned.arena_bytes)
+
+
+def _plan_in_order(graph: Graph, kernels: KernelSet, masks: Mapping[str, Mask], ops: tuple[Op, ...]) -> Plan:
     layouts = layouts_of(graph, ops, masks)
     draft = _Draft(graph, kernels, masks, layouts, listed_tensors(graph, ops, masks, layouts))
     for op in ops:
@@ -124,41 +129,18 @@ class _Draft:
     def root(self, name: str) -> str:
         return root_of(self.buffers, name)
 
+    def dies(self, name: str, op: Op) -> bool:
+        """Whether nobody needs the bytes of a buffer once `op` has read them, so that it may write there."""
+        root = self.root(name)
+        held = {b.tensor for b in self.buffers.values() if self.root(b.name) == root}
+        if root == self.graph.input or self.graph.output in held:
+            return False
+        readers = [reader for tensor in held for reader in self.graph.consumers(tensor)]
+        return all(reader is op or reader.output in self.buffers for reader in readers)
+
     def finish(self, result: str) -> Plan:
         """Gives every buffer its place."""
-        self._extend_lives(result)
-        gates = _gate_slots(self.graph)
-        head = -(-2 * sum(gate.groups for gate in gates) // arena.ALIGNMENT) * arena.ALIGNMENT
-        elsewhere = {self.root(result), self.graph.input, *(gate.mask for gate in gates)}
-        lives = [
-            arena.Life(name, buffer.bytes, buffer.first, buffer.last)
-            for name, buffer in self.buffers.items()
-            if self.root(name) == name and name not in elsewhere
-        ]
-        scratches = [
-            arena.Life(f"scratch {i}", step.scratch_bytes, i, i)
-            for i, step in enumerate(self.steps)
-            if step.scratch_bytes
-        ]
-        offsets, size = arena.place([*lives, *scratches])
-        buffers = {
-            name: replace(buffer, offset=head + offsets[self.root(name)] if self.root(name) in offsets else None)
-            for name, buffer in self.buffers.items()
-        }
-        steps = tuple(
-            replace(step, scratch_offset=head + offsets.get(f"scratch {i}", 0)) for i, step in enumerate(self.steps)
-        )
-        bound = arena.lower_bound([*lives, *scratches])
-        return Plan(self.graph, self.kernels, steps, buffers, gates, head + size, head + bound)
-
-    def _extend_lives(self, result: str) -> None:
-        """A buffer, and whatever shares its memory, lives until the last step that reads one of them."""
-        for i, step in enumerate(self.steps):
-            for name in (*step.inputs, step.output):
-                root = self.root(name)
-                self.buffers[root] = replace(self.buffers[root], last=i)
-        root = self.root(result)
-        self.buffers[root] = replace(self.buffers[root], last=len(self.steps) - 1)
+        return give_places(self.graph, self.kernels, self.steps, self.buffers, _gate_slots(self.graph), result)
 
 
 def _gate_slots(graph: Graph) -> tuple[GateSlot, ...]:
@@ -198,25 +180,13 @@ def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
     why = f"Reads what {joined} opens." if joined else "Reads every group."
     if draft.kernels.packs:
         pixels = prod(image_shape(draft.graph.shape(op.output))[:2])
-        limit = _pack_limit(groups, pixels) if joined else 0
+        limit = pack_limit(groups, pixels) if joined else 0
         scratch = prod(shape) + 4 + draft.kernels.conv_scratch(kernel, shape[2])
         why = "Reads all groups as NHWC."
     if limit:
         scratch += weights_per_input * shape[2] * limit // groups + 4
         why = f"Packs what {joined} opens, up to {limit} of {groups} groups."
     draft.write(op, "conv_join", source, active=active, joined=joined, pack_limit=limit, scratch_bytes=scratch, why=why)
-
-
-def _pack_limit(groups: int, pixels: int) -> int:
-    """The most active groups with which packing the weights costs less than reading zeros.
-
-    Packing k groups copies k weights where reading the zeros of the others multiplies
-    (groups - k) * pixels times, for each output channel, tap, and channel of a group.
-    """
-    return max(
-        (k for k in range(groups) if PACKED_BYTE_COST * k < MAC_COST * pixels * (groups - k)),
-        default=0,
-    )
 
 
 def _depthwise(draft: _Draft, op: DepthwiseConv2D) -> None:
@@ -232,17 +202,24 @@ def _pool(kernel: str) -> Callable[[_Draft, MaxPool | AvgPool], None]:
         source = draft.read(op.inputs[0], groups)
         channels = draft.graph.shape(op.output)[2] // groups
         scratch = draft.kernels.avg_pool_scratch(op.kernel, channels) if kernel == "avg_pool" else 0
-        draft.write(op, kernel, source, active=draft.active(op.output), scratch_bytes=scratch)
+        in_place = pools_in_place(draft.graph, op) and draft.dies(source, op)
+        shares = source if in_place else None
+        draft.write(op, kernel, source, shares=shares, active=draft.active(op.output), scratch_bytes=scratch)
 
     return planner
 
 
 def _add(draft: _Draft, op: Add) -> None:
-    draft.write(op, "add", *(draft.read(name, 1) for name in op.inputs))
+    """Band by band into a residual if a convolution allows it, else in place where an addend is needed no more."""
+    if fused_into_convolution(draft, op):
+        return
+    sources = [draft.read(name, 1) for name in op.inputs]
+    draft.write(op, "add", *sources, shares=next((name for name in sources if draft.dies(name, op)), None))
 
 
 def _relu(draft: _Draft, op: Relu) -> None:
-    draft.write(op, "clamp", draft.read(op.inputs[0], draft.layouts[op.output]))
+    source = draft.read(op.inputs[0], draft.layouts[op.output])
+    draft.write(op, "clamp", source, shares=source if draft.dies(source, op) else None)
 
 
 def _shuffle(draft: _Draft, op: Shuffle) -> None:
@@ -276,18 +253,10 @@ def _apply_mask(draft: _Draft, op: ApplyMask) -> None:
         "apply_mask",
         source,
         op.inputs[1],
-        shares=source if _alone(draft.graph, op.inputs[0]) else None,
+        shares=source if draft.dies(source, op) else None,
         active=op.inputs[1],
         fill=op.output not in draft.listed,
     )
-
-
-def _alone(graph: Graph, tensor: str) -> bool:
-    """Whether a tensor's bytes are ours and have but one reader."""
-    producer = graph.producer(tensor)
-    if producer is None or len(graph.consumers(tensor)) > 1:
-        return False
-    return not isinstance(producer, Flatten | Reshape) or _alone(graph, producer.inputs[0])
 
 
 _PLANNERS: dict[type[Op], Callable[[_Draft, Any], None]] = {

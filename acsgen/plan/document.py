@@ -27,6 +27,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "macs": int(plan.macs()),
         "arena_bytes": plan.arena_bytes,
         "lower_bound_bytes": plan.lower_bound_bytes,
+        "arena_proof": plan.arena_proof,
         "gates": [
             {"mask": g.mask, "groups": g.groups, "offset": g.offset, "list_offset": g.list_offset} for g in plan.gates
         ],
@@ -65,7 +66,10 @@ def _step(plan: Plan, index: int, step: Step) -> dict[str, Any]:
         "joined": step.joined,
         "macs": step.macs,
         "pack_limit": step.pack_limit,
+        "residual": step.residual.name if step.residual else None,
+        "rows": step.rows,
         "scratch_bytes": step.scratch_bytes,
+        "scratch_offset": step.scratch_offset if step.scratch_bytes else None,
         "why": step.why,
     }
 

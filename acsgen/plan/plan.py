@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from acsgen.graph import Graph, Op
+from acsgen.graph import Add, Graph, Op
 from acsgen.graph.ops import Shape
 from acsgen.plan.kernel_sets import KernelSet
 from acsgen.plan.masks import Mask
@@ -44,6 +44,8 @@ class Step:
     kernel: name of the C function without prefix and suffix. inputs, output: names of buffers.
     active: gate whose list restricts the output groups; joined: gate whose list restricts the input
     groups. fill: (apply_mask) closed groups must really be zero. macs: with all gates open.
+    residual: (conv, conv_join) the addition that is done band by band, `rows` rows each, into the other
+    addend's buffer.
     """
 
     kernel: str
@@ -53,6 +55,8 @@ class Step:
     active: str | None = None
     joined: str | None = None
     fill: bool = False
+    residual: Add | None = None
+    rows: int = 0
     pack_limit: int = 0
     scratch_bytes: int = 0
     scratch_offset: int = 0
@@ -72,7 +76,11 @@ class GateSlot:
 
 @dataclass(frozen=True)
 class Plan:
-    """How an int8 graph is executed."""
+    """How an int8 graph is executed.
+
+    lower_bound_bytes: the most bytes that are needed at once. arena_proof: "optimal" if no arena of these
+    steps is smaller, else how near to the bound it is.
+    """
 
     graph: Graph
     kernel_set: KernelSet
@@ -81,6 +89,7 @@ class Plan:
     gates: tuple[GateSlot, ...]
     arena_bytes: int
     lower_bound_bytes: int
+    arena_proof: str
 
     def root(self, name: str) -> str:
         """The buffer whose memory the buffer `name` is."""
@@ -89,7 +98,8 @@ class Plan:
     @property
     def kernels(self) -> set[str]:
         """Kernels in use; a conv_join is a conv that packs before it."""
-        return {step.kernel.removesuffix("_join") for step in self.steps}
+        fused = {"add" for step in self.steps if step.residual is not None}
+        return fused | {step.kernel.removesuffix("_join") for step in self.steps}
 
     @property
     def skippable_macs(self) -> int:

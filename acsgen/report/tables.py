@@ -69,10 +69,14 @@ def graph_table(graph: Graph) -> Table:
 
 
 def plan_table(plan: Plan) -> Table:
-    """The steps of a plan: kernel, layout, where the output lies, and the gate whose open groups alone count."""
+    """The steps of a plan: kernel, layout, where the output lies, and the gate whose open groups alone count.
+
+    "=" before an address: in place, where an input lies. A sum within a convolution stands behind its name.
+    """
     columns = ("step", "kernel", "output", "groups", "MACs", "at", "bytes", "gate")
+    bound = f"lower bound {count(plan.lower_bound_bytes)}, {plan.arena_proof}"
     table = columns_table(
-        f"{plan.graph.name}: {count(plan.arena_bytes)} bytes of arena (lower bound {count(plan.lower_bound_bytes)})",
+        f"{plan.graph.name}: {count(plan.arena_bytes)} bytes of arena ({bound})",
         *columns,
         numbers=("groups", "MACs", "at", "bytes"),
         firm=("kernel", "output"),
@@ -81,12 +85,12 @@ def plan_table(plan: Plan) -> Table:
         buffer = plan.buffers[step.output]
         gates = dict.fromkeys(gate for gate in (step.active, step.joined) if gate)
         table.add_row(
-            step.op.name,
+            f"{step.op.name} + {step.residual.name}" if step.residual else step.op.name,
             step.kernel,
             "x".join(map(str, buffer.shape)),
             str(buffer.groups),
             count(step.macs) if step.macs else "",
-            "" if buffer.offset is None else str(buffer.offset),
+            "" if buffer.offset is None else f"{'= ' if buffer.shares else ''}{buffer.offset}",
             count(buffer.bytes),
             ", ".join(gates),
         )

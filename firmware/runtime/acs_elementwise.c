@@ -49,49 +49,47 @@ static void add_plainly(const acs_add_t *l, const int8_t *coarse, const int8_t *
     }
 }
 
-/* value / 2^exponent for exponent >= 1, ties away from zero: half less one bit where value < 0. */
-static inline int32_t shift_right(int32_t value, int32_t half, uint32_t exponent)
+/* Clamp to all of int8, one instruction where there is one. */
+static inline int32_t saturate(int32_t value)
 {
-    return (value + (value >> 31) + half) >> exponent;
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__) && __GNUC__ >= 12
+    return (int32_t)__builtin_arm_ssat(value, 8); /* what arm_acle.h's __ssat is, but for a warning */
+#else
+    return clamp(value, INT8_MIN, INT8_MAX);
+#endif
 }
 
-/*
- * The same numbers in far fewer instructions, for right shifts of at least one:
- * - of a doubled value, the doubling high multiply is the upper word of one 64-bit product;
- * - the rounding constant of that product also takes in the zero point, which is known before.
- */
-static void add_quickly(const acs_add_t *l, const int8_t *coarse, const int8_t *fine, int8_t *output)
+/* Adds with factors. */
+static inline int32_t linear_sum(const acs_add_t *l, int32_t coarse, int32_t fine)
 {
-    const int64_t fine_unit = (int64_t)l->fine.multiplier * (1 << (ADD_LEFT_SHIFT + 1));
-    const int64_t fine_start = (1LL << 31) - l->fine_zero_point * fine_unit;
-    const int64_t coarse_unit = (int64_t)l->output.multiplier * (1 << ADD_LEFT_SHIFT);
-    const int64_t start = (1LL << 31) - l->coarse_zero_point * coarse_unit;
-    const int32_t fine_multiplier = l->fine.multiplier;
-    const int32_t multiplier = l->output.multiplier;
-    const uint32_t fine_right = (uint32_t)-l->fine.shift;
-    const uint32_t right = (uint32_t)-l->output.shift;
-    const int32_t fine_half = (int32_t)(1u << (fine_right - 1));
-    const int32_t half = (int32_t)(1u << (right - 1));
-    const int32_t zero = l->output_zero_point;
-    const int32_t low = l->low;
-    const int32_t high = l->high;
-
-    for (const int8_t *const end = coarse + l->count; coarse < end; coarse++, fine++, output++) {
-        const int32_t doubled = *fine * (1 << (ADD_LEFT_SHIFT + 1));
-        const int32_t fine_high = (int32_t)((fine_start + (int64_t)doubled * fine_multiplier) >> 32);
-        const int32_t addend = shift_right(fine_high, fine_half, fine_right);
-        const int32_t sum = *coarse * (1 << ADD_LEFT_SHIFT) + addend * 2;
-        const int32_t sum_high = (int32_t)((start + (int64_t)sum * multiplier) >> 32);
-        *output = (int8_t)clamp(shift_right(sum_high, half, right) + zero, low, high);
-    }
+    return (l->offset + coarse * l->coarse_factor + fine * l->fine_factor) >> l->shift;
 }
 
 void acs_add_s8(const acs_add_t *layer, const int8_t *coarse, const int8_t *fine, int8_t *output)
 {
-    if (layer->fine.shift < 0 && layer->output.shift < 0) {
-        add_quickly(layer, coarse, fine, output);
-    } else {
+    const acs_add_t l = *layer; /* in registers: `output` may not be thought to change it */
+    const int8_t *const end = output + l.count;
+    if (l.shift == 0) {
         add_plainly(layer, coarse, fine, output);
+    } else if (l.low == INT8_MIN && l.high == INT8_MAX) {
+        while (output != end) {
+            *output++ = (int8_t)saturate(linear_sum(&l, *coarse++, *fine++));
+        }
+    } else {
+        while (output != end) {
+            *output++ = (int8_t)clamp(linear_sum(&l, *coarse++, *fine++), l.low, l.high);
+        }
+    }
+}
+
+void acs_add_residual_s8(const acs_residual_t *residual, uint32_t count, const int8_t *values, int8_t *sum)
+{
+    acs_add_t add = residual->add;
+    add.count = count;
+    if (residual->result_is_fine) {
+        acs_add_s8(&add, sum, values, sum);
+    } else {
+        acs_add_s8(&add, values, sum, sum);
     }
 }
 

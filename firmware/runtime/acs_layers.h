@@ -63,9 +63,44 @@ typedef struct {
     acs_list_t active;  /**< What kernels compute: the open groups, or all of them (see acs_mode_t). */
 } acs_mask_t;
 
+/** A Q31 multiplier and a shift (> 0: left), applied with double rounding. */
+typedef struct {
+    int32_t multiplier, shift;
+} acs_scale_t;
+
+/**
+ * Sum of two tensors: TFLite's int8 add, (coarse + fine) with both addends first shifted left by 20 and
+ * brought to twice the larger scale. The addend of the larger scale is then just halved; only the other
+ * one, the fine one, needs a multiplication. All shifts are <= 0.
+ *
+ * There are only 65,536 pairs of addends. So it can be tried out, when a model is generated, whether
+ *
+ *     clamp((coarse * coarse_factor + fine * fine_factor + offset) >> shift)
+ *
+ * is that sum for all of them, and never leaves int32. If it is, shift is > 0 and this is computed.
+ */
+typedef struct {
+    uint32_t count; /**< Elements. */
+    int16_t coarse_zero_point, fine_zero_point, output_zero_point;
+    int16_t low, high;
+    acs_scale_t fine, output;
+    int32_t coarse_factor, fine_factor, offset;
+    uint8_t shift; /**< 0: there are no such factors, the sum is computed by its definition. */
+} acs_add_t;
+
+/** What a convolution's result is added to; see acs_conv_t. */
+typedef struct {
+    acs_add_t add;       /**< `count` is not looked at. */
+    bool result_is_fine; /**< The convolution's result is the fine addend, else the coarse one. */
+    uint16_t rows;       /**< Rows that are convolved before they are added. */
+} acs_residual_t;
+
 /**
  * A convolution. Weights: [output channel][kernel height][kernel width][input channels that it reads].
  * A fully connected layer is a 1x1 convolution of a 1x1 image.
+ *
+ * With a residual the output is no empty place but the other addend of a sum, as NHWC, and becomes the
+ * sum: the convolution's own result only ever exists as a band of rows in the scratch.
  */
 typedef struct {
     acs_shape_t input, output;
@@ -77,6 +112,7 @@ typedef struct {
     int16_t low, high;      /**< Clamp of the output. */
     const int8_t *weights;
     const int32_t *bias, *multiplier, *shift; /**< [output channels] each. */
+    const acs_residual_t *residual; /**< Or NULL. Needs output_groups to be 1. */
 } acs_conv_t;
 
 /** A depthwise convolution. Weights: [group][kernel height][kernel width][channels / groups]. */
@@ -96,23 +132,6 @@ typedef struct {
     acs_pair_t kernel, stride, padding;
     uint16_t groups; /**< Groups of both layouts. */
 } acs_pool_t;
-
-/** A Q31 multiplier and a shift (> 0: left), applied with double rounding. */
-typedef struct {
-    int32_t multiplier, shift;
-} acs_scale_t;
-
-/**
- * Sum of two tensors: TFLite's int8 add, (coarse + fine) with both addends first shifted left by 20 and
- * brought to twice the larger scale. The addend of the larger scale is then just halved; only the other
- * one, the fine one, needs a multiplication. All shifts are <= 0.
- */
-typedef struct {
-    uint32_t count; /**< Elements. */
-    int16_t coarse_zero_point, fine_zero_point, output_zero_point;
-    int16_t low, high;
-    acs_scale_t fine, output;
-} acs_add_t;
 
 /* Kernels of the kernel set -------------------------------------------------------------------- */
 
@@ -224,8 +243,27 @@ uint16_t acs_list_count(const acs_list_t *list, uint16_t groups);
 /** The i-th active group. */
 uint16_t acs_list_at(const acs_list_t *list, uint16_t groups, uint16_t i);
 
+/**
+ * Adds the next `count` values of a convolution to what they belong to, which becomes the sum.
+ *
+ * @param values  results of the convolution
+ * @param sum     the other addend
+ */
+void acs_add_residual_s8(const acs_residual_t *residual, uint32_t count, const int8_t *values, int8_t *sum);
+
+/** acs_avg_pool_s8 in plain C, for kernel sets that have nothing quicker; needs no scratch. */
+ACS_MUST_CHECK bool acs_average_s8(const acs_pool_t *layer, const acs_list_t *active, const int8_t *input,
+                                   int8_t *output);
+
 /** Copies `count` bytes between places that do not overlap; quick for the few bytes of a group. */
 void acs_copy_s8(int8_t *to, const int8_t *from, uint32_t count);
+
+/**
+ * Copies `channels` bytes of every pixel between images whose pixels are so many bytes apart; they do not
+ * overlap.
+ */
+void acs_copy_channels_s8(uint32_t pixels, uint32_t channels, const int8_t *from, uint32_t from_stride,
+                          int8_t *to, uint32_t to_stride);
 
 /**
  * Packs the active groups of an image side by side: NHWC with (active groups * channels / groups)

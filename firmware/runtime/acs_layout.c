@@ -18,8 +18,7 @@ void acs_copy_s8(int8_t *to, const int8_t *from, uint32_t count)
     }
 }
 
-/* Copies one group's image between a dense place and every `stride`-th byte range of another. */
-static void copy_channels(uint32_t pixels, uint32_t channels, const int8_t *from, uint32_t from_stride,
+void acs_copy_channels_s8(uint32_t pixels, uint32_t channels, const int8_t *from, uint32_t from_stride,
                           int8_t *to, uint32_t to_stride)
 {
     for (uint32_t p = 0; p < pixels; p++, from += from_stride, to += to_stride) {
@@ -35,7 +34,7 @@ void acs_pack_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, c
     const uint16_t count = acs_list_count(active, groups);
     for (uint16_t i = 0; i < count; i++) {
         const int8_t *group = input + acs_list_at(active, groups, i) * pixels * each;
-        copy_channels(pixels, each, group, each, output + i * each, count * each);
+        acs_copy_channels_s8(pixels, each, group, each, output + i * each, count * each);
     }
 }
 
@@ -50,7 +49,8 @@ void acs_ungroup_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active
     }
     for (uint16_t i = 0; i < count; i++) {
         const uint16_t g = acs_list_at(active, groups, i);
-        copy_channels(pixels, each, input + g * pixels * each, each, output + g * each, shape.channels);
+        acs_copy_channels_s8(pixels, each, input + g * pixels * each, each, output + g * each,
+                             shape.channels);
     }
 }
 
@@ -62,7 +62,8 @@ void acs_group_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, 
     const uint16_t count = acs_list_count(active, groups);
     for (uint16_t i = 0; i < count; i++) {
         const uint16_t g = acs_list_at(active, groups, i);
-        copy_channels(pixels, each, input + g * each, shape.channels, output + g * pixels * each, each);
+        acs_copy_channels_s8(pixels, each, input + g * each, shape.channels, output + g * pixels * each,
+                             each);
     }
 }
 
@@ -70,7 +71,8 @@ void acs_concat_s8(acs_shape_t shape, uint16_t count, const acs_part_t *parts, i
 {
     const uint32_t pixels = (uint32_t)shape.height * shape.width;
     for (uint16_t i = 0; i < count; output += parts[i].channels, i++) {
-        copy_channels(pixels, parts[i].channels, parts[i].data, parts[i].channels, output, shape.channels);
+        acs_copy_channels_s8(pixels, parts[i].channels, parts[i].data, parts[i].channels, output,
+                             shape.channels);
     }
 }
 

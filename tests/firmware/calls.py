@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acsgen.emit.sums import LinearSum
+from acsgen.golden.arithmetic import activation_range
+from acsgen.golden.operators import add_constants
+from acsgen.graph import Add, Tensor
 from tests.firmware.host import Reader, run_program
 
 Int8 = NDArray[np.int8]
@@ -19,6 +23,7 @@ Int8 = NDArray[np.int8]
 FUNCTIONS = (
     "add", "rescale", "clamp", "copy", "shuffle", "ungroup", "group", "pack",
     "list", "gate", "apply_mask", "conv", "conv_join", "depthwise", "pool", "concat", "pad",
+    "residual",
 )  # fmt: skip
 
 #: What lies in an output before a call.
@@ -63,6 +68,17 @@ def _encode(argument: Any) -> bytes:
     if isinstance(argument, tuple):
         return b"".join(map(_encode, argument))
     return struct.pack("<i", int(argument))
+
+
+def add_fields(op: Add, coarse: Tensor, fine: Tensor, total: Tensor, factors: LinearSum | None) -> tuple[Any, ...]:
+    """An acs_add_t behind its `count`; without factors the sum is computed by its definition."""
+    constants = add_constants(coarse, fine, total)
+    return (
+        tuple(tensor.zero_point for tensor in (coarse, fine, total)),
+        activation_range(op.activation, total),
+        (constants.multiplier_b, constants.shift_b, constants.multiplier, constants.shift),
+        factors or (0, 0, 0, 0),
+    )
 
 
 def random_list(rng: np.random.Generator, groups: int) -> List | None:

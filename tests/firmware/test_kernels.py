@@ -18,13 +18,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from acsgen.emit.sums import coarseness, linear_sum
 from acsgen.golden.operators import compute
-from acsgen.graph import AvgPool, Conv2D, DepthwiseConv2D, MaxPool
+from acsgen.graph import Add, AvgPool, Conv2D, DepthwiseConv2D, MaxPool, Tensor
+from acsgen.graph.ops import Padding
 from acsgen.plan.kernel_sets import no_scratch
 from tests.firmware.calls import (
     POISON,
     Int8,
     List,
+    add_fields,
     call,
     channels_of,
     expanded,
@@ -42,6 +45,8 @@ Rng = np.random.Generator
 
 #: More than any of these cases needs.
 SCRATCH = 1 << 17
+#: Bytes beyond the least: for nothing, for few rows and filters, for all.
+SPARE = (0, 64, 500, 3000, SCRATCH)
 
 
 def one_sample(case: cases.Case) -> tuple[Int8, Int8]:
@@ -85,15 +90,20 @@ def conv_arguments(case: cases.Case, input_groups: int, output_groups: int, pack
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_conv(kernels: Path, groups: int) -> None:
-    """Plain and grouped, the output in as many groups as the input or in several times as many."""
+def test_conv(kit: Kit, kernels: Path, groups: int) -> None:
+    """Plain and grouped, the output in as many groups as the input or in several times as many.
+
+    The more scratch there is beyond what must be, the more groups are taken together.
+    """
     for seed in range(60):
         rng = np.random.default_rng((groups, seed))
         case = cases.conv2d(rng, groups)
         x, y = one_sample(case)
         output_groups = groups * int(rng.choice(divisors(y.shape[2] // groups)))
         active = random_list(rng, output_groups)
-        arguments = (*conv_arguments(case, groups, output_groups, 0), active, grouped(x, groups), SCRATCH)
+        assert isinstance(case.op, Conv2D)
+        scratch = kit.kernel_set.conv_scratch(case.op.kernel, x.shape[2] // groups) + int(rng.choice(SPARE))
+        arguments = (*conv_arguments(case, groups, output_groups, 0), active, grouped(x, groups), scratch)
         expected = laid_out(y, output_groups, expanded(active, output_groups))
         assert_output(kernels, request("conv", *arguments), expected, f"seed {seed}: {case.op}, {active}")
 
@@ -141,6 +151,43 @@ def test_conv_join(kernels: Path) -> None:
             f"seed {seed}: {case.op}, {active} of {groups}, limit {limit}, outputs {outputs}",
         )
     assert min(ways[way] for way in ("none", "all", "packed", "zeros")) >= 10, ways
+
+
+def test_residual(kit: Kit, kernels: Path) -> None:
+    """Added to another tensor band by band: of one image, and of several groups, active or not."""
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        case, groups = join_case(rng)
+        groups = groups if rng.random() < 0.5 else 1
+        conv = case.op
+        assert isinstance(conv, Conv2D)
+        if conv.kernel[0] == 1 and (conv.kernel[1] > 1 or conv.padding != Padding()):
+            continue  # no convolution that works on rows
+        active = random_list(rng, groups) if groups > 1 else None
+        case, _ = closed_input(case, groups, active)
+        x, y = one_sample(case)
+        count = len(expanded(active, groups))
+        result, other, total = case.target, random_tensor(rng, "other", y.shape), random_tensor(rng, "sum", y.shape)
+        addend = rng.integers(-128, 128, y.shape).astype(np.int8)
+        op = Add("add", (result.name, other.name), total.name, "relu" if rng.random() < 0.5 else "none")
+        expected = compute(op, (y[None], addend[None]), (result, other), total)[0]
+
+        coarse, fine = sorted((result, other), key=coarseness)
+        rows = int(rng.integers(1, y.shape[0] + 1))
+        how = add_fields(op, coarse, fine, total, linear_sum(op, coarse, fine, total))
+        image, weights = x.size + 4, (conv.weights.size // conv.weights.shape[3]) * x.shape[2] + 4
+        scratch = kit.kernel_set.conv_scratch(conv.kernel, x.shape[2]) + rows * y.shape[1] * y.shape[2] + 4
+        scratch += image + weights if groups > 1 else 0
+        call_bytes = request(
+            "residual", *conv_arguments(case, groups, 1, int(rng.integers(0, groups))), y.size, *how,
+            fine is result, rows, active, grouped(x, groups), addend, scratch,
+        )  # fmt: skip
+        why = f"seed {seed}: {conv}, {count} of {groups} groups, {rows} rows"
+        assert_output(kernels, call_bytes, grouped(expected, 1), why)
+
+
+def random_tensor(rng: Rng, name: str, shape: tuple[int, ...]) -> Tensor:
+    return Tensor(name, shape, float(np.float32(np.exp(rng.uniform(-4, -2)))), int(rng.integers(-128, 128)))
 
 
 def test_depthwise(kernels: Path) -> None:

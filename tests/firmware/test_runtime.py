@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from acsgen.emit.sums import coarseness, linear_sum
 from acsgen.golden.arithmetic import (
-    activation_range,
     multiply_by_quantized_multiplier,
     quantize_multipliers,
-    scale_of,
 )
-from acsgen.golden.operators import AddConstants, add, add_constants, compute
+from acsgen.golden.operators import add, compute
 from acsgen.graph import Add, Pad
 from acsgen.graph.ops import image_shape
 from acsgen.target.link import RunMode
 from tests.firmware.calls import (
     POISON,
     List,
+    add_fields,
     call,
     channels_of,
     expanded,
@@ -73,35 +73,22 @@ def additions() -> list[cases.Case]:
     return draws + special
 
 
-def add_arguments(case: cases.Case) -> tuple[AddConstants, tuple[object, ...], int]:
-    """The constants, the arguments of acs_add_s8 without the place, and which source is the coarse one."""
-    coarse = 0 if scale_of(case.sources[0]) >= scale_of(case.sources[1]) else 1
-    sources = [case.sources[coarse], case.sources[1 - coarse]]
-    constants = add_constants(sources[0], sources[1], case.target)
-    assert isinstance(case.op, Add)
-    arguments = (
-        case.values[0].size,
-        tuple(t.zero_point for t in (*sources, case.target)),
-        activation_range(case.op.activation, case.target),
-        (constants.multiplier_b, constants.shift_b, constants.multiplier, constants.shift),
-        case.values[coarse],
-        case.values[1 - coarse],
-    )
-    return constants, arguments, coarse
-
-
 def test_add_of_every_pair(kernels: Path) -> None:
     """Both ways of adding, with the result in a place of its own and over either addend."""
-    paths = set()
     for number, case in enumerate(additions()):
-        constants, arguments, _ = add_arguments(case)
         assert isinstance(case.op, Add)
+        coarse, fine = sorted(case.sources, key=coarseness)
+        factors = linear_sum(case.op, coarse, fine, case.target)
+        assert factors is not None
         expected = add(case.op, case.values, case.sources, case.target)
-        place = number % 3
-        result = take_array(call(kernels, request("add", *arguments, place)), expected.shape)
-        np.testing.assert_array_equal(result, expected, err_msg=f"{case.sources} to {case.target}, place {place}")
-        paths.add(constants.shift_b < 0 and constants.shift < 0)
-    assert paths == {True, False}, "both ways of adding are to be tested"
+        for way in (factors, None):
+            place = number % 3
+            first, second = (case.values[case.sources.index(tensor)] for tensor in (coarse, fine))
+            how = add_fields(case.op, coarse, fine, case.target, way)
+            request_ = request("add", first.size, *how, first, second, place)
+            result = take_array(call(kernels, request_), expected.shape)
+            why = f"{case.sources} to {case.target}, {way}, place {place}"
+            np.testing.assert_array_equal(result, expected, err_msg=why)
 
 
 def test_rescale(kernels: Path) -> None:

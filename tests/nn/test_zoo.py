@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from acsgen.frontend.keras import load_keras
+from acsgen.frontend.keras import load_keras, read_model
 from acsgen.graph.evaluate import evaluate
 from acsgen.nn.layers import ApplyMask, ChannelGate, DGConv2D
 from acsgen.nn.macs import mac_table
@@ -31,6 +31,8 @@ from acsgen.nn.zoo import (
 )
 from acsgen.nn.zoo.builder import builder, scaled
 from acsgen.nn.zoo.gates import Gate, add_gate
+from acsgen.plan import plan
+from acsgen.quantize import prepare
 
 SMALL: dict[str, dict[str, Any]] = {
     "acs_resnet": {"stem": 8, "widths": (8, 16), "strides": (1, 2)},
@@ -200,6 +202,13 @@ def test_resnet8_is_that_of_mlperf_tiny() -> None:
     kernels = 3 * 9 * 16 + 2 * 9 * 16**2 + 9 * (16 * 32 + 32**2) + 9 * (32 * 64 + 64**2) + 16 * 32 + 32 * 64
     norms = 2 * (16 * 3 + 32 * 3 + 64 * 3)
     assert trainable(model) == kernels + norms + 64 * 10 + 10
+
+
+def test_resnet8_needs_two_tensors_and_a_band_of_memory() -> None:
+    """Two of 32x32x16; the residual is added by the convolution before it."""
+    planned = plan(prepare(read_model(acs_resnet(gated=False, **RESNET8))))
+    assert 2 * 32 * 32 * 16 < planned.arena_bytes < 2 * 32 * 32 * 16 + 2048
+    assert planned.arena_proof == "optimal"
 
 
 def test_densenet40_has_the_papers_parameters() -> None:

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import permutations
+
 import numpy as np
 import pytest
 
 from acsgen.plan import Plan
-from acsgen.plan.arena import ALIGNMENT, Life, lower_bound, place
+from acsgen.plan.arena import ALIGNMENT, Life, Placement, lower_bound, place
 from tests.plan.small import random_plan
 
 
@@ -23,7 +26,8 @@ def random_lives(seed: int) -> list[Life]:
 @pytest.mark.parametrize("seed", range(50))
 def test_lives_that_meet_lie_apart(seed: int) -> None:
     lives = random_lives(seed)
-    offsets, size = place(lives)
+    placement = place(lives)
+    offsets, size = placement.offsets, placement.bytes
     assert set(offsets) == {life.name for life in lives}
     assert all(offset % ALIGNMENT == 0 for offset in offsets.values())
     assert all(offsets[life.name] + life.bytes <= size for life in lives)
@@ -32,22 +36,86 @@ def test_lives_that_meet_lie_apart(seed: int) -> None:
             if one.first <= other.last and other.first <= one.last:
                 first, second = sorted((offsets[life.name], life.bytes) for life in (one, other))
                 assert first[0] + first[1] <= second[0]
-    assert lower_bound(lives) <= size <= sum(-(-life.bytes // ALIGNMENT) * ALIGNMENT for life in lives)
+    assert (
+        lower_bound(lives)
+        == placement.lower_bound
+        <= size
+        <= sum(-(-life.bytes // ALIGNMENT) * ALIGNMENT for life in lives)
+    )
 
 
 def test_what_never_meets_shares_its_place() -> None:
     lives = [Life("a", 100, 0, 1), Life("b", 40, 1, 2), Life("c", 100, 2, 3), Life("d", 56, 3, 3)]
-    offsets, size = place(lives)
-    assert size == lower_bound(lives) == 160
-    assert offsets["a"] == offsets["c"]
+    placement = place(lives)
+    assert placement.bytes == lower_bound(lives) == 160
+    assert placement.offsets["a"] == placement.offsets["c"]
+    assert placement.optimal and placement.proof == "optimal"
 
 
 def test_lower_bound_is_the_fullest_step() -> None:
     assert lower_bound([Life("a", 9, 0, 2), Life("b", 8, 2, 5), Life("c", 1, 5, 6)]) == 16 + 8
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_optimal_is_what_trying_everything_finds(seed: int) -> None:
+    """Against all orders of five buffers, some of which shrink, each put down as low as it goes."""
+    rng = np.random.default_rng(1000 + seed)
+    lives = []
+    for i in range(5):
+        first, size = int(rng.integers(0, 5)), 8 * int(rng.integers(2, 9))
+        shrinks = ((first + 1, size // 2),) if rng.random() < 0.3 else ()
+        lives.append(Life(f"b{i}", size, first, first + int(rng.integers(0, 4)), shrinks))
+    placement = place(lives)
+    assert placement.optimal
+    assert placement.bytes == min(stacked(order) for order in permutations(lives))
+    assert peak(lives, placement.offsets) == placement.bytes
+
+
+def stacked(lives: Sequence[Life]) -> int:
+    """The height of buffers that are put down one after another, each on whatever it meets at any step."""
+    offsets: dict[str, int] = {}
+    for i, life in enumerate(lives):
+        offset = 0
+        while any(collide(life, offset, other, offsets[other.name]) for other in lives[:i]):
+            offset += ALIGNMENT
+        offsets[life.name] = offset
+    return peak(lives, offsets)
+
+
+def collide(one: Life, at: int, other: Life, there: int) -> bool:
+    return any(
+        (a := one.at(step)) and (b := other.at(step)) and at < there + b and there < at + a for step in range(10)
+    )
+
+
+def peak(lives: Sequence[Life], offsets: dict[str, int]) -> int:
+    for i, one in enumerate(lives):
+        assert not any(collide(one, offsets[one.name], other, offsets[other.name]) for other in lives[:i])
+    return max(offsets[life.name] + life.at(step) for life in lives for step in range(10))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_sixty_buffers_are_within_two_percent(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    firsts = rng.integers(0, 40, 60)
+    lives = [
+        Life(f"b{i}", int(rng.integers(1, 3000)), int(first), int(first + rng.integers(0, 6)))
+        for i, first in enumerate(firsts)
+    ]
+    placement = place(lives)
+    assert placement == place(lives), "the same every time"
+    assert placement.bytes <= 1.02 * placement.lower_bound
+    assert placement.proof == "optimal" or float(placement.proof.split()[1]) <= 2
+
+
+def test_what_shrinks_leaves_room() -> None:
+    lives = [Life("a", 800, 0, 3, ((2, 200),)), Life("b", 600, 2, 3)]
+    placement = place(lives)
+    assert (placement.bytes, placement.lower_bound, placement.optimal) == (800, 800, True)
+
+
 def test_nothing_needs_nothing() -> None:
-    assert place([]) == ({}, 0)
+    assert place([]) == Placement({}, 0, 0, True)
     assert lower_bound([]) == 0
 
 
@@ -137,6 +205,8 @@ def test_offsets_and_sizes(seed: int) -> None:
     assert sorted(bits + lists) == list(range(head))
     assert bits == list(range(planned.mask_bytes)), "masks lie side by side in the order of the gates"
     assert head + alive_at_most(planned) <= planned.lower_bound_bytes <= planned.arena_bytes
+    assert planned.arena_bytes <= 1.02 * planned.lower_bound_bytes
+    assert planned.arena_proof == "optimal" or planned.arena_bytes > planned.lower_bound_bytes
 
 
 def alive_at_most(planned: Plan) -> int:

@@ -107,7 +107,7 @@ def flattened(b: Builder) -> str:
 
 
 def masked_view(b: Builder) -> str:
-    """The mask on the flat tensor may not clear what the pool reads later."""
+    """The mask on the flat tensor may not clear what the pool reads, which therefore comes first."""
     conv = b.conv("x", 8)
     flat = b.mask(b.flatten(conv), b.gate("x", 4))
     return b.add(b.dense(flat, 3), b.dense(b.flatten(b.pool(conv)), 3))
@@ -161,11 +161,11 @@ PLANS: dict[Build, list[str]] = {
         "conv conv2d4[4] -> conv2d5[4], some, holes",
         "apply_mask conv2d5[4] -> applymask6[4], some, in place, holes",
         "conv_join applymask6[4] -> conv2d7, packs 3",
-        "add x, conv2d7 -> add8",
+        "add x, conv2d7 -> add8, in place",
     ],
     gate_on_what_it_masks: [
         "conv x -> conv2d0[4]",
-        "apply_mask conv2d0[4] -> applymask5[4], some, holes",
+        "apply_mask conv2d0[4] -> applymask5[4], some, in place, holes",
         "conv_join applymask5[4] -> conv2d6, packs 3",
     ],
     one_group: [
@@ -176,7 +176,7 @@ PLANS: dict[Build, list[str]] = {
     masked_then_pooled: [
         "conv x -> conv2d0[4], some, holes",
         "apply_mask conv2d0[4] -> applymask5[4], some, in place, holes",
-        "max_pool applymask5[4] -> maxpool6[4], some, holes",
+        "max_pool applymask5[4] -> maxpool6[4], some, in place, holes",
         "conv_join maxpool6[4] -> conv2d7, packs 3",
     ],
     pooled_then_masked: [
@@ -246,7 +246,7 @@ PLANS: dict[Build, list[str]] = {
         "apply_mask conv2d0[4] -> applymask5[4], some, holes",
         "ungroup applymask5[4] -> applymask5@1, some",
         "ungroup conv2d0[4] -> conv2d0@1",
-        "add applymask5@1, conv2d0@1 -> add6",
+        "add applymask5@1, conv2d0@1 -> add6, in place",
     ],
     masked_vector: [
         "avg_pool x -> avgpool0",
@@ -268,16 +268,16 @@ PLANS: dict[Build, list[str]] = {
     ],
     masked_view: [
         "conv x -> conv2d0",
-        "apply_mask flatten1@4[4] -> applymask6[4], some, holes",
-        "ungroup applymask6[4] -> applymask6@1, some",
-        "conv applymask6@1 -> dense7",
         "max_pool conv2d0 -> maxpool8",
         "conv flatten9 -> dense10",
-        "add dense7, dense10 -> add11",
+        "apply_mask flatten1@4[4] -> applymask6[4], some, in place, holes",
+        "ungroup applymask6[4] -> applymask6@1, some",
+        "conv applymask6@1 -> dense7",
+        "add dense7, dense10 -> add11, in place",
     ],
     masked_input: [
         "group x -> x@2[2]",
-        "apply_mask x@2[2] -> applymask4[2], some, holes",
+        "apply_mask x@2[2] -> applymask4[2], some, in place, holes",
         "conv_join applymask4[2] -> conv2d5, packs 1",
     ],
     learned_groups_at_the_input: [
@@ -308,13 +308,13 @@ PLANS: dict[Build, list[str]] = {
         "apply_mask conv2d1[4] -> applymask6[4], some, in place, holes",
         "ungroup applymask6[4] -> applymask6@1, some",
         "pad applymask6@1 -> pad7",
-        "max_pool pad7 -> maxpool8",
+        "max_pool pad7 -> maxpool8, in place",
         "conv maxpool8 -> conv2d9",
     ],
     padded_for_two: [
         "pad x -> pad0",
         "conv pad0 -> conv2d1",
-        "add conv2d1, pad0 -> add2",
+        "add conv2d1, pad0 -> add2, in place",
     ],
     grouped_pixel: [
         "avg_pool x -> avgpool0",

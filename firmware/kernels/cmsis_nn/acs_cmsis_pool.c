@@ -39,13 +39,19 @@ bool acs_max_pool_s8(const acs_pool_t *layer, const acs_list_t *active, const in
     return pool_groups(arm_max_pool_s8, layer, active, input, output, scratch);
 }
 
+/* CMSIS-NN's own is quick with Helium only. */
 bool acs_avg_pool_s8(const acs_pool_t *layer, const acs_list_t *active, const int8_t *input,
                      int8_t *output, acs_scratch_t scratch)
 {
+#if defined(ARM_MATH_MVEI)
     const int32_t needed = arm_avgpool_s8_get_buffer_size(layer->output.width,
                                                           layer->input.channels / layer->groups);
     if (needed > (int32_t)scratch.bytes) {
         return false;
     }
     return pool_groups(arm_avgpool_s8, layer, active, input, output, scratch);
+#else
+    (void)scratch;
+    return acs_average_s8(layer, active, input, output);
+#endif
 }

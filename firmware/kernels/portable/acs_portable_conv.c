@@ -106,21 +106,32 @@ static void convolve_pixel(const acs_conv_t *layer, const source_t *source, cons
     }
 }
 
-/* Output group j. */
-static void convolve_group(const acs_conv_t *layer, const source_t *source, uint32_t j, int8_t *output)
+/* Output group j. With a residual a row is computed into the scratch, and added. */
+static bool convolve_group(const acs_conv_t *layer, const source_t *source, uint32_t j, int8_t *output,
+                           acs_scratch_t scratch)
 {
     const uint32_t each = layer->output.channels / layer->output_groups;
-    int8_t *pixel = output + j * acs_image_bytes(layer->output, each);
+    const uint32_t row_bytes = layer->output.width * each;
+    if (layer->residual != NULL && scratch.bytes < row_bytes) {
+        return false;
+    }
+    output += j * acs_image_bytes(layer->output, each);
     for (uint32_t y = 0; y < layer->output.height; y++) {
         const acs_span_t rows = acs_span(y, layer->stride.height, layer->padding.height, layer->kernel.height,
                                          layer->dilation.height, layer->input.height);
+        int8_t *pixel = layer->residual == NULL ? output : scratch.data;
         for (uint32_t x = 0; x < layer->output.width; x++, pixel += each) {
             const acs_span_t columns = acs_span(x, layer->stride.width, layer->padding.width,
                                                 layer->kernel.width, layer->dilation.width, layer->input.width);
             const window_t window = window_of(layer, source, rows, columns);
             convolve_pixel(layer, source, &window, j * each, (j + 1) * each, pixel);
         }
+        if (layer->residual != NULL) {
+            acs_add_residual_s8(layer->residual, row_bytes, scratch.data, output);
+        }
+        output += row_bytes;
     }
+    return true;
 }
 
 bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
@@ -129,12 +140,13 @@ bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t
     const uint32_t channels = layer->input.channels / layer->input_groups;
     const uint32_t image_bytes = acs_image_bytes(layer->input, channels);
     const uint16_t count = acs_list_count(active, layer->output_groups);
-    (void)scratch;
     for (uint16_t i = 0; i < count; i++) {
         const uint32_t j = acs_list_at(active, layer->output_groups, i);
         const uint32_t feeding = j * layer->input_groups / layer->output_groups;
         const source_t source = {input + feeding * image_bytes, NULL, 1, channels};
-        convolve_group(layer, &source, j, output);
+        if (!convolve_group(layer, &source, j, output, scratch)) {
+            return false;
+        }
     }
     return true;
 }
@@ -145,9 +157,10 @@ bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active, const a
 {
     const source_t source = {input, active, layer->input_groups, layer->input.channels / layer->input_groups};
     const uint16_t count = acs_list_count(outputs, layer->output_groups);
-    (void)scratch;
     for (uint16_t i = 0; i < count; i++) {
-        convolve_group(layer, &source, acs_list_at(outputs, layer->output_groups, i), output);
+        if (!convolve_group(layer, &source, acs_list_at(outputs, layer->output_groups, i), output, scratch)) {
+            return false;
+        }
     }
     return true;
 }

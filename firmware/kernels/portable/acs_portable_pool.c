@@ -9,8 +9,6 @@ typedef struct {
     uint32_t row_step, step;
 } taps_t;
 
-typedef int8_t (*reduce_t)(const taps_t *taps);
-
 static int8_t maximum(const taps_t *taps)
 {
     int8_t most = INT8_MIN;
@@ -23,22 +21,8 @@ static int8_t maximum(const taps_t *taps)
     return most;
 }
 
-/* Ties away from zero, as TFLite and CMSIS-NN round. A window has at least one value: see pool_group(). */
-static int8_t average(const taps_t *taps)
-{
-    const int32_t count = (int32_t)(taps->rows * taps->columns);
-    int32_t sum = 0;
-    for (uint32_t row = 0; row < taps->rows; row++) {
-        const int8_t *x = taps->first + row * taps->row_step;
-        for (uint32_t column = 0; column < taps->columns; column++, x += taps->step) {
-            sum += *x;
-        }
-    }
-    return (int8_t)((sum < 0 ? sum - count / 2 : sum + count / 2) / count);
-}
-
-/* false if a window lies in the padding altogether, of which there is neither maximum nor mean. */
-static bool pool_group(reduce_t reduce, const acs_pool_t *layer, uint32_t each, const int8_t *image,
+/* false if a window lies in the padding altogether, of which there is no maximum. */
+static bool pool_group(const acs_pool_t *layer, uint32_t each, const int8_t *image,
                        int8_t *output)
 {
     const uint32_t row_bytes = layer->input.width * each;
@@ -54,21 +38,21 @@ static bool pool_group(reduce_t reduce, const acs_pool_t *layer, uint32_t each, 
             taps_t taps = {image + rows.at * row_bytes + columns.at * each, rows.count, columns.count,
                            row_bytes, each};
             for (uint32_t c = 0; c < each; c++, taps.first++) {
-                *output++ = reduce(&taps);
+                *output++ = maximum(&taps);
             }
         }
     }
     return true;
 }
 
-static bool pool_groups(reduce_t reduce, const acs_pool_t *layer, const acs_list_t *active,
+static bool pool_groups(const acs_pool_t *layer, const acs_list_t *active,
                         const int8_t *input, int8_t *output)
 {
     const uint32_t each = layer->input.channels / layer->groups;
     const uint16_t count = acs_list_count(active, layer->groups);
     for (uint16_t i = 0; i < count; i++) {
         const uint32_t g = acs_list_at(active, layer->groups, i);
-        if (!pool_group(reduce, layer, each, input + g * acs_image_bytes(layer->input, each),
+        if (!pool_group(layer, each, input + g * acs_image_bytes(layer->input, each),
                         output + g * acs_image_bytes(layer->output, each))) {
             return false;
         }
@@ -80,12 +64,12 @@ bool acs_max_pool_s8(const acs_pool_t *layer, const acs_list_t *active, const in
                      int8_t *output, acs_scratch_t scratch)
 {
     (void)scratch;
-    return pool_groups(maximum, layer, active, input, output);
+    return pool_groups(layer, active, input, output);
 }
 
 bool acs_avg_pool_s8(const acs_pool_t *layer, const acs_list_t *active, const int8_t *input,
                      int8_t *output, acs_scratch_t scratch)
 {
     (void)scratch;
-    return pool_groups(average, layer, active, input, output);
+    return acs_average_s8(layer, active, input, output);
 }

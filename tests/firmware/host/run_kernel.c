@@ -125,7 +125,7 @@ static int8_t *output_or(int8_t *first, int8_t *second, uint32_t bytes)
     return place == 0 ? poisoned(bytes) : (place == 1 ? first : second);
 }
 
-static void call_add(void)
+static acs_add_t add_layer(void)
 {
     acs_add_t layer = {.count = size()};
     layer.coarse_zero_point = (int16_t)number();
@@ -135,6 +135,16 @@ static void call_add(void)
     layer.high = (int16_t)number();
     layer.fine = scale();
     layer.output = scale();
+    layer.coarse_factor = number();
+    layer.fine_factor = number();
+    layer.offset = number();
+    layer.shift = (uint8_t)number();
+    return layer;
+}
+
+static void call_add(void)
+{
+    const acs_add_t layer = add_layer();
     int8_t *const coarse = get(layer.count);
     int8_t *const fine = get(layer.count);
     int8_t *const output = output_or(coarse, fine, layer.count);
@@ -375,10 +385,27 @@ static void call_pool(void)
     put_result(done, output, layer.output);
 }
 
+/* A convolution of one image, or of the active groups of several, added to what lies in the output. */
+static void call_residual(void)
+{
+    acs_conv_t layer = conv_layer();
+    acs_residual_t residual = {.add = add_layer()};
+    residual.result_is_fine = number() != 0;
+    residual.rows = small();
+    layer.residual = &residual;
+    const acs_list_t *const active = list();
+    const int8_t *const input = get(volume(layer.input));
+    int8_t *const output = get(volume(layer.output));
+    const bool done = layer.input_groups > 1
+                          ? acs_conv_join_s8(&layer, active, NULL, input, output, scratch())
+                          : acs_conv_s8(&layer, NULL, input, output, scratch());
+    put_result(done, output, layer.output);
+}
+
 static void (*const functions[])(void) = {
     call_add,  call_rescale,    call_clamp, call_copy,      call_shuffle,   call_ungroup, call_group, call_pack,
     call_list, call_gate, call_apply_mask, call_conv,  call_conv_join, call_depthwise, call_pool, call_concat,
-    call_pad,
+    call_pad,  call_residual,
 };
 
 int main(void)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Skipping never changes a bit: graphs in the emulator against the golden model, which multiplies by masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acsgen.golden import quantize_input, run
+from acsgen.graph import Graph
+from acsgen.plan import KERNEL_SETS, plan
+from acsgen.plan.document import PlanFile
+from acsgen.quantize import quantize
+from acsgen.target.boards import load_board
+from acsgen.target.emulator import Emulator, RunResult
+from acsgen.target.link import RunMode
+from bench.firmware import Library, make_library
+from bench.networks import int8_graph
+from tests.graphs import random_graph
+
+#: Inputs to each graph.
+INPUTS = 2
+
+
+@dataclass(frozen=True)
+class Exactness:
+    """graphs and inputs that were run, and how many tensors, masks and logits differed."""
+
+    graphs: int
+    inputs: int
+    mismatches: int
+
+
+def check(board: str, random_graphs: int, folder: Path, progress: Callable[[str], None]) -> Exactness:
+    """Runs every member of the zoo and random graphs on the board's emulator with kernel set cmsis_nn.
+
+    Each input by skipping, by multiplying, and by skipping with masks drawn at random.
+    """
+    library = make_library(load_board(board), KERNEL_SETS["cmsis_nn"], folder)
+    mismatches = inputs = graphs = 0
+    with ThreadPoolExecutor(2) as pool:
+        results = pool.map(lambda job: _check_graph(library, *job), _graphs(random_graphs))
+        for wrong, count in results:
+            graphs, inputs, mismatches = graphs + 1, inputs + count, mismatches + wrong
+            if graphs % 50 == 0:
+                progress(f"{graphs} graphs, {mismatches} mismatches")
+    return Exactness(graphs, inputs, mismatches)
+
+
+def _graphs(random_graphs: int) -> Iterator[tuple[str, Graph, NDArray[np.int8]]]:
+    """Name, int8 graph, inputs."""
+    from acsgen.nn.zoo import ZOO
+
+    for member in ZOO.values():
+        graph = int8_graph(member.build())
+        rng = np.random.default_rng(0)
+        yield member.name, graph, rng.integers(-128, 128, (INPUTS, *graph.shape(graph.input)), np.int8)
+    for seed in range(random_graphs):
+        drawn = random_graph(seed)
+        graph = quantize(drawn.graph, drawn.samples)
+        yield f"random{seed}", graph, quantize_input(graph, drawn.samples[:INPUTS])
+
+
+def _check_graph(library: Library, name: str, graph: Graph, x: NDArray[np.int8]) -> tuple[int, int]:
+    """Mismatches, and inputs."""
+    planned = plan(graph, KERNEL_SETS["cmsis_nn"])
+    elf, seen = library.link(planned, name)
+    rng = np.random.default_rng(len(graph.ops))
+    given = {slot.mask: rng.integers(0, 2, (len(x), slot.groups), np.uint8) for slot in planned.gates}
+    decided, forced = run(graph, x), run(graph, x, given)
+    wrong = 0
+    with Emulator(library.board, elf) as emulator:
+        for i, sample in enumerate(x):
+            masks = np.concatenate([mask[i] for mask in given.values()]) if given else ()
+            for mode, golden in ((RunMode.SKIP, decided), (RunMode.MULTIPLY, decided), (RunMode.GIVEN, forced)):
+                result = emulator.run(sample, mode, masks=masks if mode is RunMode.GIVEN else (), tensors=True)
+                wrong += _differences(seen, result, {key: value[i] for key, value in golden.items()}, mode, graph)
+    return wrong, len(x)
+
+
+def _differences(
+    seen: PlanFile, result: RunResult, golden: dict[str, NDArray[Any]], mode: RunMode, graph: Graph
+) -> int:
+    """How many of a run's tensors (where they are used), masks and outputs are not the golden model's."""
+    wrong = not np.array_equal(result.output, golden[graph.output].ravel())
+    for gate, mask in seen.split_masks(result.masks).items():
+        wrong += not np.array_equal(mask, golden[gate])
+    for observed in seen.observed:
+        expected = golden[observed.tensor]
+        found = observed.to_nhwc(result.tensors[observed.index]).view(expected.dtype)
+        used = np.ones(expected.shape, bool)
+        if observed.unwritten and mode is not RunMode.MULTIPLY:
+            opened = golden[observed.unwritten].astype(bool)
+            used &= np.repeat(opened, expected.shape[-1] // len(opened))
+        wrong += not np.array_equal(found[used], expected[used])
+    return int(wrong)

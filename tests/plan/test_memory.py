@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a plan saves of memory: sums within convolutions, orders of the steps, and what it gives to kernels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from acsgen.graph import AvgPool
+from acsgen.plan import KERNEL_SETS, Plan, plan
+from acsgen.plan.document import plan_document
+from acsgen.plan.layout import schedule
+from acsgen.plan.masks import masks_of
+from acsgen.plan.order import orders
+from tests.graphs import Builder
+from tests.plan.small import Build, described, small_graph
+
+SHAPE = (8, 8, 4)
+PIXELS = 8 * 8
+
+
+def identity_block(b: Builder) -> str:
+    x = b.conv("x", 16, activation="relu")
+    return b.dense(b.flatten(b.add(b.conv(b.conv(x, 16), 16), x, activation="relu")), 3)
+
+
+def shortcut_block(b: Builder) -> str:
+    """Both addends are convolutions: the later one is added to the earlier."""
+    x = b.conv("x", 16)
+    return b.dense(b.flatten(b.add(b.conv(b.conv(x, 8), 8), b.conv(x, 8, (1, 1)))), 3)
+
+
+def gated_block(b: Builder) -> str:
+    x = b.conv("x", 16)
+    inside = b.mask(b.conv(x, 16), b.gate(x, 4))
+    return b.dense(b.flatten(b.add(b.conv(inside, 16), x)), 3)
+
+
+def read_by_the_convolution(b: Builder) -> str:
+    x = b.conv("x", 16)
+    return b.dense(b.flatten(b.add(b.conv(x, 16), x)), 3)
+
+
+def read_later(b: Builder) -> str:
+    x = b.conv("x", 16)
+    total = b.add(b.conv(b.conv(x, 16), 16), x)
+    return b.dense(b.flatten(b.concat(total, x)), 3)
+
+
+def result_read_by_another(b: Builder) -> str:
+    x = b.conv("x", 16)
+    result = b.conv(b.conv(x, 16), 16)
+    return b.dense(b.flatten(b.concat(b.add(result, x), result)), 3)
+
+
+def sums(planned: Plan) -> list[str]:
+    """The steps that add."""
+    return [line for line in described(planned) if "add" in line.split(" -> ")[1]]
+
+
+@pytest.mark.parametrize("build", [identity_block, shortcut_block, gated_block])
+@pytest.mark.parametrize("kernels", KERNEL_SETS.values(), ids=KERNEL_SETS)
+def test_a_residual_is_added_by_the_convolution(build: Build, kernels: object) -> None:
+    planned = plan(small_graph(build, SHAPE), kernels)  # type: ignore[arg-type]
+    (line,) = sums(planned)
+    assert line.startswith("conv")
+    assert line.endswith("in place")
+    (step,) = (step for step in planned.steps if step.residual)
+    buffer = planned.buffers[step.output]
+    assert step.op.output not in planned.buffers, "the convolution's result has no buffer"
+    assert step.rows < 8 or planned.kernel_set.band_bytes >= buffer.bytes
+    assert step.scratch_bytes >= step.rows * 8 * buffer.shape[-1]
+    assert "add" in planned.kernels
+    document = next(s for s in plan_document(planned)["steps"] if s["op"] == step.op.name)
+    assert (document["residual"], document["rows"]) == (step.residual.name, step.rows)
+    assert f"where that lies, {step.rows} rows at a time" in document["why"]
+
+
+def test_a_residual_halves_what_a_block_needs() -> None:
+    """Two tensors instead of three; without bands of rows, in the portable kernels, not much more than them."""
+    arena = plan(small_graph(identity_block, SHAPE), KERNEL_SETS["portable"]).arena_bytes
+    assert 2 * 16 * PIXELS <= arena <= 2 * 16 * PIXELS + 8 * 16
+
+
+@pytest.mark.parametrize("build", [read_by_the_convolution, read_later, result_read_by_another])
+def test_a_residual_that_is_needed_is_left_alone(build: Build) -> None:
+    (line,) = sums(plan(small_graph(build, SHAPE)))
+    assert line.startswith("add")
+
+
+def two_wide_branches(b: Builder) -> str:
+    wide = [b.conv("x", 32), b.conv("x", 32)]
+    return b.concat(*(b.conv(branch, 2) for branch in wide))
+
+
+def test_one_branch_after_another() -> None:
+    graph = small_graph(two_wide_branches, SHAPE)
+    own, frugal = orders(graph, masks_of(graph))
+    assert own == schedule(graph, {}) == graph.ops
+    assert [op.name for op in frugal] == ["conv2d0", "conv2d2", "conv2d1", "conv2d3", "concatenate4"]
+    arena = plan(graph, KERNEL_SETS["portable"]).arena_bytes
+    assert arena == (32 + 2 + 2) * PIXELS
+
+
+def test_the_own_order_stays_where_no_other_is_better() -> None:
+    graph = small_graph(identity_block, SHAPE)
+    assert orders(graph, {}) == [graph.ops]
+
+
+def test_a_gate_comes_before_what_it_shortens() -> None:
+    graph = small_graph(gated_block, SHAPE)
+    masks = masks_of(graph)
+    for order in orders(graph, masks):
+        at = {op.output: i for i, op in enumerate(order)}
+        assert all(at[mask.gate] < at[tensor] for tensor, mask in masks.items() if tensor in at)
+
+
+def grouped_outputs(b: Builder) -> str:
+    """The last layers need more than the convolution to four groups does."""
+    x = b.conv(b.mask(b.conv("x", 16), b.gate("x", 4)), 48)
+    return b.dense(b.flatten(b.pool(x, AvgPool)), 3)
+
+
+def test_spare_memory_goes_to_convolutions_to_groups() -> None:
+    graph = small_graph(grouped_outputs, SHAPE)
+    planned = plan(graph)
+    step = next(step for step in planned.steps if step.active)
+    least = planned.kernel_set.conv_scratch((3, 3), 4)
+    assert step.scratch_bytes > least
+    assert "As many together as there is room for: each saves about" in step.why
+    without = plan(graph, replace(planned.kernel_set, name="nothing", packs=False))
+    assert next(s for s in without.steps if s.active).scratch_bytes == least
+
+
+def pooled_in_place(b: Builder) -> str:
+    """What a pool leaves free of its input is used by what comes behind."""
+    return b.conv(b.conv(b.pool(b.conv("x", 32)), 32), 4)
+
+
+def test_a_pool_in_place_leaves_what_it_needs_no_more() -> None:
+    planned = plan(small_graph(pooled_in_place, SHAPE), KERNEL_SETS["portable"])
+    assert "max_pool conv2d0 -> maxpool1, in place" in described(planned)
+    assert planned.arena_bytes == 32 * PIXELS, "the second convolution's output lies in the first one's"
