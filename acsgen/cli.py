@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: each command parses, calls one stage, and prints.
 
-    quantize -> generate -> build -> verify
+    quantize -> generate -> build -> verify / profile
 
 Stages are imported inside the commands: `acsgen --help` imports nothing heavy.
 """
@@ -310,6 +310,63 @@ def verify(
 
         print_table(verification_table(result, f"{project}: firmware against golden model"))
     end_if_different(result)
+
+
+@app.command()
+def profile(
+    project: Project,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--inputs", help="Samples (.npz, or .npy of x); else one random input.", metavar="FILE", readable=False
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="Use the first so many samples.")] = 10,
+    opened: Annotated[bool, typer.Option("--open", help="Force every gate open.")] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", help="qemu or unicorn; else what is installed, QEMU first.", metavar="NAME"),
+    ] = None,
+    flash: Annotated[
+        str | None, typer.Option("--flash", help="Model the flash of this board instead.", metavar="BOARD")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Count what each layer of a built project executes, and model the cycles that it takes.
+
+    Example: acsgen profile firmware --inputs test.npz
+
+    The firmware is the one that runs on the board. Instructions are exact, as mean over the inputs. Cycles are
+    modelled: from the core's instruction timings, and the board's flash with its wait states and caches.
+    """
+    from acsgen.emit.project import check_unchanged
+    from acsgen.golden.interpreter import quantize_input
+    from acsgen.profile import engine_name
+    from acsgen.profile import profile as stage
+    from acsgen.quantize.acsq import load_acsq
+    from acsgen.samples import load_samples
+    from acsgen.target.boards import load_board
+    from acsgen.target.link import RunMode
+
+    check_unchanged(project, ("model.acsq", "plan.json"))
+    values = None
+    if inputs is not None:
+        graph = load_acsq(project / "model.acsq")
+        values = quantize_input(graph, load_samples(inputs, graph).first(images).x)
+    with progress("Counting"):
+        result = stage(
+            project,
+            values,
+            engine=engine_name(engine),
+            mode=RunMode.OPEN if opened else RunMode.SKIP,
+            flash=None if flash is None else load_board(flash),
+        )
+    if as_json:
+        print_json(result.summary())
+    else:
+        from acsgen.report.profile_table import profile_table
+
+        print_table(profile_table(result))
 
 
 @app.command()

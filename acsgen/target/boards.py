@@ -29,6 +29,22 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class FlashTiming:
+    """How fast program memory is, at one clock; what `acsgen profile` models cycles with."""
+
+    hertz: int
+    """Clock of the core that the rest holds for."""
+    width_bits: int
+    """What one read delivers: the width of the flash, and of a line of its caches."""
+    wait_states: int
+    """Cycles that a read takes beyond the first."""
+    prefetch: bool
+    """Whether the line behind the one in use is read ahead."""
+    instruction_cache_bytes: int
+    data_cache_bytes: int
+
+
+@dataclass(frozen=True)
 class Toolchain:
     """The cross compiler."""
 
@@ -111,6 +127,8 @@ class Board:
     stack_bytes: int
     toolchain: Toolchain
     flash: Memory
+    flash_timing: FlashTiming | None
+    """None: nothing is known of it, or the memory answers at once."""
     ram: Memory
     tick_hertz: int
     """Frequency of the tick counter on the real board."""
@@ -171,6 +189,7 @@ _T = TypeVar("_T")
 _TOML_NAMES: dict[type[Any], str] = {
     str: "string",
     int: "whole number",
+    bool: "true or false",
     list: "list",
     dict: "table",
 }
@@ -211,6 +230,9 @@ class _Table:
     def table(self, key: str) -> _Table:
         return _Table(self._path, f"{self._place}{key}.", self._take(key, dict))
 
+    def flag(self, key: str) -> bool:
+        return self._take(key, bool)
+
     def has(self, key: str) -> bool:
         return key in self._values
 
@@ -231,12 +253,13 @@ class _Table:
             raise self.error(key, "is missing")
         value = self._values.pop(key)
         if not isinstance(value, kind):
-            raise self.error(key, f"must be a {_TOML_NAMES[kind]}")
+            raise self.error(key, f"must be {'' if kind is bool else 'a '}{_TOML_NAMES[kind]}")
         return value
 
 
 def _board(table: _Table, name: str, path: Path) -> Board:
     uploads, upload_apt = _uploads(table.table("upload")) if table.has("upload") else ((), ())
+    flash = table.table("flash")
     board = Board(
         name=name,
         title=table.text("title"),
@@ -250,7 +273,8 @@ def _board(table: _Table, name: str, path: Path) -> Board:
         kernel_sets=table.texts("kernel_sets"),
         stack_bytes=table.number("stack_bytes", least=256),
         toolchain=_toolchain(table.table("toolchain")),
-        flash=_memory(table.table("flash")),
+        flash_timing=_flash_timing(flash.table("timing")) if flash.has("timing") else None,
+        flash=_memory(flash),
         ram=_memory(table.table("ram")),
         tick_hertz=_tick_hertz(table.table("ticks")),
         emulator=_emulator(table.table("emulator")) if table.has("emulator") else None,
@@ -273,6 +297,27 @@ def _memory(table: _Table) -> Memory:
     memory = Memory(base=table.number("base"), bytes=table.number("bytes", least=1))
     table.end()
     return memory
+
+
+def _flash_timing(table: _Table) -> FlashTiming:
+    timing = FlashTiming(
+        hertz=table.number("hertz", least=1),
+        width_bits=table.number("width_bits", least=32),
+        wait_states=table.number("wait_states"),
+        prefetch=table.flag("prefetch"),
+        instruction_cache_bytes=table.number("instruction_cache_bytes"),
+        data_cache_bytes=table.number("data_cache_bytes"),
+    )
+    if timing.width_bits & (timing.width_bits - 1):
+        raise table.error("width_bits", "must be a power of two")
+    for key, size in (
+        ("instruction_cache_bytes", timing.instruction_cache_bytes),
+        ("data_cache_bytes", timing.data_cache_bytes),
+    ):
+        if size * 8 % timing.width_bits:
+            raise table.error(key, "must be a multiple of width_bits")
+    table.end()
+    return timing
 
 
 def _tick_hertz(table: _Table) -> int:
