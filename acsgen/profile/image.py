@@ -187,8 +187,9 @@ def _rows(elf: Path, name: str) -> list[tuple[int, int | None]]:
     """
     try:
         with elf.open("rb") as stream:
-            dwarf = ELFFile(stream).get_dwarf_info()
-            for unit in dwarf.iter_CUs():
+            file = ELFFile(stream)
+            dwarf = file.get_dwarf_info()
+            for unit in dwarf.iter_CUs() if file.get_section_by_name(".debug_line") else ():
                 program = dwarf.line_program_for_CU(unit)
                 if program is not None and unit.get_top_DIE().get_full_path().endswith(f"/{name}"):
                     return [row for entry in program.get_entries() if (row := _row(program, entry, name))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 
@@ -53,7 +53,9 @@ def make_table(
         entry_at["bytes"], entry_at["conditional"], entry_at["cycles"] = place.size, place.conditional, 1
         entry_at["function"] = namer.index(place.address)
     if core is not None:
-        _add_costs(code, first, _decode(image, core), core)
+        for address, costs in _costs(image, core).items():
+            entry_at = code[(address - first) // unit]
+            entry_at["cycles"], entry_at["taken"], entry_at["arrival"] = costs
     line_bytes = timing.width_bits // 8 if timing else 4
     header = _HEADER.pack(
         _MAGIC, _VERSION, entry, first, len(code), unit,
@@ -73,13 +75,15 @@ def _decode(image: Image, core: CoreModel) -> list[Instruction]:
     return found
 
 
-def _add_costs(code: Any, first: int, instructions: list[Instruction], core: CoreModel) -> None:
-    for block in blocks(instructions, core):
+@lru_cache(maxsize=4)  # one firmware is often profiled several times, with other inputs or another flash
+def _costs(image: Image, core: CoreModel) -> dict[int, tuple[int, int, int]]:
+    """By the instruction's address: cycles, more if a branch is taken, more if one arrives here."""
+    costs = {}
+    for block in blocks(_decode(image, core), core):
         for instruction, cycles in zip(block, core.cycles(block), strict=True):
-            entry = code[(instruction.address - first) // 2]
-            entry["cycles"] = cycles
-            entry["taken"] = core.taken(instruction)
-            entry["arrival"] = core.arrival if instruction.size == 4 and instruction.address % 4 else 0
+            arrival = core.arrival if instruction.size == 4 and instruction.address % 4 else 0
+            costs[instruction.address] = (cycles, core.taken(instruction), arrival)
+    return costs
 
 
 def blocks(instructions: Sequence[Instruction], core: CoreModel) -> Iterable[list[Instruction]]:

@@ -158,6 +158,7 @@ void meter_close_run(meter_t *meter)
         meter->running = false;
         meter->ended = true;
         meter->runs++;
+        meter->next = NO_LINE; /* nothing of this run is what the next one is called from */
     }
 }
 
