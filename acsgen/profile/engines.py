@@ -8,19 +8,15 @@ knows fewer cores, calls the model's run function in the same firmware.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 
 from acsgen.errors import AcsgenError
 from acsgen.profile.counts import read_counts
-from acsgen.profile.job import Executed, Job
+from acsgen.profile.job import EngineName, Executed, Job
 from acsgen.profile.native import build_native
 from acsgen.profile.unicorn_engine import run_in_unicorn
 from acsgen.target.emulator import Emulator, option_value
-
-EngineName = Literal["qemu", "unicorn"]
-
 
 #: Seconds that one run may take; the meter slows QEMU down to some ten million instructions a second.
 _TIMEOUT = 600.0
@@ -36,6 +32,7 @@ def run_in_qemu(job: Job) -> Executed:
     with Emulator(job.board, job.image.path, arguments=("-plugin", options)) as emulator:
         results = [emulator.run(x, job.mode, timeout=_TIMEOUT) for x in job.inputs]
     return Executed(
+        "qemu",
         read_counts(saved),
         np.array([result.masks for result in results], np.uint8),
         np.array([result.output for result in results], np.int8),

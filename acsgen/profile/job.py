@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from acsgen.profile.counts import Counts
 from acsgen.profile.image import Image
 from acsgen.target.boards import Board
 from acsgen.target.link import RunMode
+
+EngineName = Literal["qemu", "unicorn"]
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Executed:
-    """What an engine gives. masks: uint8 (N, groups); outputs: int8 (N, ...). counted: instructions of each run by the
-    emulator's own counter, which includes reading that counter; None if the engine has none."""
+    """What an engine gives. engine: its name. masks: uint8 (N, groups); outputs: int8 (N, ...).
 
+    counted: instructions of each run by the emulator's own counter, which includes reading that counter; None if the
+    engine has none.
+    """
+
+    engine: EngineName
     counts: Counts
     masks: NDArray[np.uint8]
     outputs: NDArray[np.int8]

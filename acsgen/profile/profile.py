@@ -8,10 +8,8 @@ The firmware is the one that `acsgen build` made for the board. Instructions are
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -27,10 +25,9 @@ from acsgen.plan.document import read_plan
 from acsgen.plan.plan import count_macs
 from acsgen.profile.cores import CORES, CoreModel
 from acsgen.profile.counts import Cost, total
-from acsgen.profile.engines import ENGINES, EngineName
 from acsgen.profile.image import Namer, read_image, step_ranges
-from acsgen.profile.job import Executed, Job
-from acsgen.profile.table import make_table
+from acsgen.profile.job import EngineName, Executed
+from acsgen.profile.measure import measure_run
 from acsgen.quantize.acsq import load_acsq
 from acsgen.target.boards import Board, FlashTiming, read_board
 from acsgen.target.build import firmware_of
@@ -168,34 +165,28 @@ def profile(
     image = read_image(elf)
     name = manifest["name"]
     plan = read_plan(project / "plan.json")
-    namer = Namer(image.functions)
     core, timing = CORES.get(board.core), (flash or board).flash_timing
-    used: EngineName = engine or _default_engine(board)
     values = random_inputs(graph) if inputs is None else inputs
-    entry = f"{name}_run"
-    steps = step_ranges(image, project / "lib" / "model" / f"{name}.c")
-    folder = project / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    done = ENGINES[used](
-        Job(
-            board=board,
-            image=image,
-            table=make_table(image, image.symbol(entry).address, namer, steps, core, board.flash, timing),
-            entry=entry,
-            inputs=values,
-            mode=mode,
-            mask_bytes=sum(groups for _, groups in plan.gates),
-            output_bytes=prod(graph.shape(graph.output)),
-            folder=folder.resolve(),
-        )
+    done = measure_run(
+        board,
+        image,
+        f"{name}_run",
+        values,
+        project / FOLDER,
+        output_bytes=prod(graph.shape(graph.output)),
+        mask_bytes=sum(groups for _, groups in plan.gates),
+        mode=mode,
+        flash=timing,
+        engine=engine,
+        steps=step_ranges(image, project / "lib" / "model" / f"{name}.c"),
     )
-    layers, between = _layers(project, done, namer, plan.split_masks(done.masks))
+    layers, between = _layers(project, done, Namer(image.functions), plan.split_masks(done.masks))
     return Profile(
         project=project,
         name=name,
         board=board.name,
         kernels=manifest["kernels"],
-        engine=used,
+        engine=done.engine,
         mode=mode,
         core=core,
         flash=timing if core else None,
@@ -209,11 +200,6 @@ def profile(
 def random_inputs(graph: Graph, count: int = 1) -> NDArray[np.int8]:
     """Inputs of random values, the same ones at every call."""
     return np.random.default_rng(0).integers(-128, 128, (count, *graph.shape(graph.input)), np.int8)
-
-
-def _default_engine(board: Board) -> EngineName:
-    has_qemu = board.emulator is not None and shutil.which(board.emulator.program) is not None
-    return "unicorn" if not has_qemu and find_spec("unicorn") is not None else "qemu"
 
 
 def _layers(

@@ -49,7 +49,7 @@ def run_in_unicorn(job: Job) -> Executed:
     finally:
         hooks.close()
     masks, outputs = zip(*results, strict=True)
-    return Executed(read_counts(saved), np.array(masks, np.uint8), np.array(outputs, np.int8), None)
+    return Executed("unicorn", read_counts(saved), np.array(masks, np.uint8), np.array(outputs, np.int8), None)
 
 
 class _Hooks:
