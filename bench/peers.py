@@ -13,7 +13,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,11 @@ from acsgen.quantize.acsq import save_acsq
 from acsgen.target.boards import Board, FlashTiming, load_board
 from acsgen.target.build import build
 from bench.bakenn_project import ENTRY, write_bakenn_project
+from bench.mlperf_tiny import network
 from bench.sizes import model_sizes
 
 #: By the name of the results: the board in the emulator.
 MACHINES = {"cortex_m4": "mps2-an386", "cortex_m55": "mps3-an547", "rv32imc": "riscv32-virt"}
-#: Kernel sets that are run wherever they are there, on RISC-V as plain C.
-EVERYWHERE = ("cmsis_nn",)
 PEER = "bakenn"
 #: The flash that code of a Cortex-M4 is modelled in, by the name of the cycles.
 FLASHES: Mapping[str, FlashTiming | None] = {
@@ -48,8 +47,6 @@ FLASHES: Mapping[str, FlashTiming | None] = {
     # RM0432: dual bank, so 64 bits a read; 32 lines of 4 x 64 bits for code, 8 for data; prefetch is off after reset.
     "cycles_l4r5": FlashTiming(120_000_000, 64, 5, False, 1024, 256),
 }
-#: Published million cycles of this network with TFLM's CMSIS-NN kernels on Cortex-M4 (MLPerf Tiny), least and most.
-PUBLISHED_CMSIS_NN = (35.6, 35.8)
 #: The largest difference that bakenn's multipliers, made anew from float scales, may leave in an output.
 TOLERANCE = 2
 
@@ -67,47 +64,28 @@ class Row:
     ram_bytes: int
 
 
-def resnet8() -> Graph:
-    """The network, int8, calibrated with noise."""
-    from acsgen.tf_start import start_tensorflow
-
-    start_tensorflow(1)
-    from acsgen.frontend.keras import load_keras
-    from acsgen.nn.zoo import RESNET8, acs_resnet
-    from acsgen.quantize import quantize
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "resnet8.keras"
-        acs_resnet(**RESNET8, gated=False, seed=0, name="resnet8").save(path)
-        graph = load_keras(path)
-    samples = np.random.default_rng(0).uniform(size=(16, *graph.shape(graph.input)))
-    return quantize(graph, samples.astype(np.float32))
-
-
-def kernel_sets(board: Board) -> dict[str, Board]:
-    """Kernel sets to run on a board, and the board as one that has them."""
-    names = dict.fromkeys([*board.kernel_sets, *EVERYWHERE])
-    return {name: replace(board, kernel_sets=tuple(names)) for name in names if name in KERNEL_SETS}
-
-
 def kernel_set_row(graph: Graph, board: Board, kernels: str, folder: Path) -> Row:
     """The network as acsgen compiles it."""
     folder.mkdir(parents=True)
     model, project = folder / "model.acsq", folder / "project"
     save_acsq(graph, model)
     generate(model, board, project, name="bench", kernels=kernels, force=True)
-    return _measure(graph, board, project, "bench_run", tolerance=0)
+    return measure_project(graph, board, project, "bench_run", tolerance=0)
 
 
 def bakenn_row(graph: Graph, board: Board, folder: Path) -> Row:
     """The network as bakenn compiles it."""
     project = folder / "bakenn"
     write_bakenn_project(graph, board, project)
-    return _measure(graph, board, project, ENTRY, tolerance=TOLERANCE)
+    return measure_project(graph, board, project, ENTRY, tolerance=TOLERANCE)
 
 
-def _measure(graph: Graph, board: Board, project: Path, entry: str, tolerance: int) -> Row:
-    """Builds and runs a project. Raises AcsgenError if its output is not the golden model's."""
+def measure_project(graph: Graph, board: Board, project: Path, entry: str, tolerance: int) -> Row:
+    """Builds and runs a project of `graph` on one random input.
+
+    entry: name of the function that runs the model. Raises AcsgenError if its output differs from the golden model's by
+    more than `tolerance`.
+    """
     elf = build(project).elf
     image, x = read_image(elf), random_inputs(graph)
     golden = run(graph, x)[graph.output].astype(int)
@@ -128,24 +106,12 @@ def _measure(graph: Graph, board: Board, project: Path, entry: str, tolerance: i
 def machine_rows(graph: Graph, board: Board, folder: Path, show: Callable[[str, Row], None]) -> dict[str, Row]:
     """All rows of one machine; `show` is called with each as soon as it is there."""
     rows = {}
-    for name, having in kernel_sets(board).items():
-        rows[name] = kernel_set_row(graph, having, name, folder / name)
+    for name in (name for name in board.kernel_sets if name in KERNEL_SETS):
+        rows[name] = kernel_set_row(graph, board, name, folder / name)
         show(name, rows[name])
     rows[PEER] = bakenn_row(graph, board, folder)
     show(PEER, rows[PEER])
     return rows
-
-
-def check_model(row: Row) -> str:
-    """Modelled against published cycles of CMSIS-NN on a Cortex-M4."""
-    least, most = PUBLISHED_CMSIS_NN
-    assert row.cycles_no_wait is not None
-    modelled = row.cycles_no_wait / 1e6
-    low, high = (100 * (modelled / published - 1) for published in (most, least))
-    return (
-        f"modelled, memory that answers at once: {modelled:.1f} M cycles; "
-        f"published for CMSIS-NN: {least} to {most} M, so {low:+.1f} to {high:+.1f} %"
-    )
 
 
 def _show(machine: str, name: str, row: Row) -> None:
@@ -161,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", choices=MACHINES, help="this machine only")
     parser.add_argument("-o", "--output", type=Path, default=Path("build/bench/kernels.json"))
     options = parser.parse_args(arguments)
-    graph = resnet8()
+    graph = network("resnet8")
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for machine in [options.only] if options.only else MACHINES:
@@ -169,8 +135,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             board = load_board(MACHINES[machine])
             rows = machine_rows(graph, board, place, partial(_show, machine))
             results[machine] = {name: asdict(row) for name, row in rows.items()}
-            if machine == "cortex_m4":
-                print(check_model(rows["cmsis_nn"]), flush=True)
     merge_json(options.output, "resnet8", results)
 
 
