@@ -189,7 +189,8 @@ def _dense(to: _Translation, op: Any) -> None:
 
 def _add(to: _Translation, op: Any) -> None:
     low, high = activation_range(op.activation, to.graph.tensors[op.output])
-    to.ops.append(AddOp(op.name, *op.inputs, op.output, low, high))
+    first, second = op.inputs
+    to.ops.append(AddOp(op.name, first, second, op.output, low, high))
 
 
 def _pool(to: _Translation, op: Any) -> None:

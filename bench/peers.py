@@ -39,6 +39,13 @@ from bench.sizes import model_sizes
 
 #: By the name of the results: the board in the emulator.
 MACHINES = {"cortex_m4": "mps2-an386", "cortex_m55": "mps3-an547", "rv32imc": "riscv32-virt"}
+#: By the name of the results: the kernel set, and how else `generate` is called; run where the board has the set.
+VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "acs": ("acs", {}),
+    "acs_no_winograd": ("acs", {"winograd": False}),
+    "cmsis_nn": ("cmsis_nn", {}),
+    "portable": ("portable", {}),
+}
 PEER = "bakenn"
 #: The flash that code of a Cortex-M4 is modelled in, by the name of the cycles.
 FLASHES: Mapping[str, FlashTiming | None] = {
@@ -64,12 +71,12 @@ class Row:
     ram_bytes: int
 
 
-def kernel_set_row(graph: Graph, board: Board, kernels: str, folder: Path) -> Row:
-    """The network as acsgen compiles it."""
+def kernel_set_row(graph: Graph, board: Board, kernels: str, folder: Path, **options: Any) -> Row:
+    """The network as acsgen compiles it; options: of `generate`."""
     folder.mkdir(parents=True)
     model, project = folder / "model.acsq", folder / "project"
     save_acsq(graph, model)
-    generate(model, board, project, name="bench", kernels=kernels, force=True)
+    generate(model, board, project, name="bench", kernels=kernels, **options)
     return measure_project(graph, board, project, "bench_run", tolerance=0)
 
 
@@ -106,9 +113,10 @@ def measure_project(graph: Graph, board: Board, project: Path, entry: str, toler
 def machine_rows(graph: Graph, board: Board, folder: Path, show: Callable[[str, Row], None]) -> dict[str, Row]:
     """All rows of one machine; `show` is called with each as soon as it is there."""
     rows = {}
-    for name in (name for name in board.kernel_sets if name in KERNEL_SETS):
-        rows[name] = kernel_set_row(graph, board, name, folder / name)
-        show(name, rows[name])
+    for name, (kernels, options) in VARIANTS.items():
+        if kernels in KERNEL_SETS and kernels in board.kernel_sets:
+            rows[name] = kernel_set_row(graph, board, kernels, folder / name, **options)
+            show(name, rows[name])
     rows[PEER] = bakenn_row(graph, board, folder)
     show(PEER, rows[PEER])
     return rows
