@@ -330,6 +330,9 @@ def profile(
     flash: Annotated[
         str | None, typer.Option("--flash", help="Model the flash of this board instead.", metavar="BOARD")
     ] = None,
+    function: Annotated[
+        str | None, typer.Option("--listing", help="Print the instructions of this function.", metavar="FUNCTION")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Count what each layer of a built project executes, and model the cycles that it takes.
@@ -339,9 +342,11 @@ def profile(
     The firmware is the one that runs on the board. Instructions are exact, as mean over the inputs. Cycles are
     modelled: from the core's instruction timings, and the board's flash with its wait states and caches.
     """
+    from dataclasses import asdict
+
     from acsgen.emit.project import check_unchanged
     from acsgen.golden.interpreter import quantize_input
-    from acsgen.profile import engine_name
+    from acsgen.profile import engine_name, listing
     from acsgen.profile import profile as stage
     from acsgen.quantize.acsq import load_acsq
     from acsgen.samples import load_samples
@@ -361,12 +366,15 @@ def profile(
             mode=RunMode.OPEN if opened else RunMode.SKIP,
             flash=None if flash is None else load_board(flash),
         )
+    lines = None if function is None else listing(result, function)
     if as_json:
-        print_json(result.summary())
+        print_json(result.summary() if lines is None else [asdict(line) for line in lines])
     else:
-        from acsgen.report.profile_table import profile_table
+        from acsgen.report.profile_table import listing_table, profile_table
 
-        print_table(profile_table(result))
+        print_table(
+            profile_table(result) if function is None or lines is None else listing_table(result, function, lines)
+        )
 
 
 @app.command()

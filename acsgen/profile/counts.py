@@ -39,10 +39,14 @@ def total(costs: Iterable[Cost]) -> Cost:
 
 @dataclass(frozen=True)
 class Counts:
-    """cells: cost by (step of the plan, or their number for what lies between them; function). runs: how many."""
+    """runs: how many. cells: cost by (step of the plan, or their number for what lies between them; function).
+
+    places: cost by the address of the instruction.
+    """
 
     runs: int
     cells: dict[tuple[int, int], Cost]
+    places: dict[int, Cost]
 
 
 def read_counts(path: Path) -> Counts:
@@ -54,8 +58,7 @@ def read_counts(path: Path) -> Counts:
     runs, unknown = map(int, first.split())
     if unknown:
         raise AcsgenError(f"{unknown} instructions were executed outside the firmware's code, their cost is not known")
-    cells = {}
-    for line in lines:
-        step, function, *cost = map(int, line.split())
-        cells[step, function] = Cost(*cost)
-    return Counts(runs, cells)
+    rows = [list(map(int, line.split())) for line in lines]
+    end = rows.index([])
+    cells = {(step, function): Cost(*cost) for step, function, *cost in rows[:end]}
+    return Counts(runs, cells, {address: Cost(*cost) for address, *cost in rows[end + 1 :]})

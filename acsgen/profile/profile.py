@@ -65,7 +65,8 @@ class Profile:
 
     engine: who executed. core: how cycles were modelled, or None: there is no model of this core, and no cycles.
     flash: None: memory that answers at once. layers: the steps of the plan, in order. between: what was executed
-    outside of them. counted: instructions of each run by the emulator's own counter, or None.
+    outside of them. places: cost by the address of the instruction. counted: instructions of each run by the
+    emulator's own counter, or None.
     """
 
     project: Path
@@ -79,6 +80,7 @@ class Profile:
     inputs: int
     layers: tuple[LayerProfile, ...]
     between: LayerProfile
+    places: Mapping[int, Cost]
     counted: NDArray[np.int64] | None
 
     @property
@@ -193,6 +195,7 @@ def profile(
         inputs=len(values),
         layers=layers,
         between=between,
+        places=done.counts.places,
         counted=done.counted,
     )
 
@@ -217,3 +220,33 @@ def _layers(
         summed = int(np.broadcast_to(macs, (done.counts.runs,)).sum())
         layers.append(LayerProfile(step["op"], step["kernel"], summed, cells))
     return tuple(layers), LayerProfile("between the layers", "", 0, functions[-1])
+
+
+@dataclass(frozen=True)
+class Line:
+    """An instruction of a listing. text: as assembly. cost: summed over all inputs, nothing if it was not executed."""
+
+    address: int
+    text: str
+    cost: Cost
+
+
+def listing(result: Profile, function: str) -> list[Line]:
+    """Every instruction of a function with what it cost.
+
+    Raises AcsgenError if nothing of this function was executed, or the core has no timings.
+    """
+    if result.core is None:
+        raise AcsgenError(f"there is no timing model of board {result.board}'s core, and so no listing")
+    if function not in result.functions:
+        busiest = ", ".join(list(result.functions)[:5])
+        raise AcsgenError(f"nothing was executed in a function {function!r}; most was in {busiest}")
+    image = read_image(firmware_of(result.project))
+    namer = Namer(image.functions)
+    engine = result.core.disassembler()
+    return [
+        Line(i.address, f"{i.mnemonic} {i.op_str}".strip(), result.places.get(i.address, Cost()))
+        for begin, end in image.code
+        for i in engine.disasm(image.bytes_at(begin, end - begin), begin)
+        if namer.names[namer.index(i.address)] == function
+    ]

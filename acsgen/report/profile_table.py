@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
-from rich.table import Table
+from collections.abc import Iterable
 
-from acsgen.profile import Profile
+from rich.table import Table
+from rich.text import Text
+
+from acsgen.profile import Line, Profile
 from acsgen.profile.counts import Cost
 from acsgen.report.tables import columns_table, count
 from acsgen.target.boards import FlashTiming
@@ -68,3 +71,17 @@ def _flash(flash: FlashTiming | None) -> str:
         f"Flash: {flash.width_bits} bits, {flash.wait_states} wait states, {ahead}, caches of "
         f"{flash.instruction_cache_bytes} bytes (code) and {flash.data_cache_bytes} bytes (data)."
     )
+
+
+def listing_table(result: Profile, function: str, lines: Iterable[Line]) -> Table:
+    """A function's instructions: how often each was executed per input, and what it cost then, on average."""
+    numbers = ("times", "cycles", "waiting")
+    table = columns_table(f"{function}: cycles are modelled", "address", *numbers, "", numbers=numbers)
+    for line in lines:
+        times, cost = line.cost.instructions, line.cost
+        figures = ["", "", ""]
+        if times:
+            waiting = (cost.fetch + cost.data) / times
+            figures = [count(times / result.inputs), f"{cost.core / times:.2f}", f"{waiting:.2f}" if waiting else ""]
+        table.add_row(f"{line.address:08x}", *figures, Text(line.text))
+    return table

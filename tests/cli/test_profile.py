@@ -67,6 +67,16 @@ def test_profile_as_a_table(run: Run, built: Path) -> None:
     assert ", unicorn\n" in other and "Memory answers at once" in other and "MHz" not in other
 
 
+def test_listing_of_a_function(run: Run, built: Path) -> None:
+    lines = run("profile", built, "--listing", "acs_clamp_s8").out.splitlines()
+    assert lines[0] == "acs_clamp_s8: cycles are modelled"
+    assert lines[1].split() == ["address", "times", "cycles", "waiting"]
+    assert any(line.endswith("[r3, #1]!") for line in lines), "brackets are no markup"
+    as_json = json.loads(run("profile", built, "--listing", "acs_clamp_s8", "--json").out)
+    assert len(as_json) == len(lines) - 2 and as_json[0]["cost"]["instructions"] > 0
+    assert "nothing was executed in a function 'clamp'" in run("profile", built, "--listing", "clamp").refusal
+
+
 def test_refusals(run: Run, built: Path, samples: Path, tmp_path: Path) -> None:
     assert run("profile", tmp_path / "nowhere").refusal == (
         f"{tmp_path / 'nowhere'}: no project of acsgen's (acsgen.json is missing): acsgen generate makes one"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from acsgen.emit.surroundings import BOARD_FILE
 from acsgen.errors import AcsgenError
 from acsgen.plan.document import read_plan
-from acsgen.profile import Profile, profile
+from acsgen.profile import Profile, listing, profile
 from acsgen.profile.counts import total
 from acsgen.profile.profile import random_inputs
 from acsgen.quantize.acsq import load_acsq
@@ -108,6 +108,22 @@ def test_cycles_of_the_board(project: Path) -> None:
     # No core here takes less than half a cycle for an instruction, or more than three on average.
     assert 0.5 < result.cost.core / result.cost.instructions < 3
     assert result.summary()["total"]["cycles"] == result.cost.core + result.cost.fetch + result.cost.data
+
+
+def test_listing(project: Path) -> None:
+    """Every instruction of a function, in order; their costs are the function's."""
+    result = profile(project, flash=load_board("stm32f405"))
+    if result.core is None:
+        with pytest.raises(AcsgenError, match="there is no timing model of board"):
+            listing(result, "acs_gate_s8")
+        return
+    lines = listing(result, "acs_gate_s8")
+    assert total(line.cost for line in lines) == result.functions["acs_gate_s8"]
+    assert [line.address for line in lines] == sorted(line.address for line in lines)
+    assert any(not line.cost.instructions for line in lines), "a gate has code for forced masks"
+    assert any("[" in line.text or "(" in line.text for line in lines if line.text.startswith(("ldr", "lb", "c.l")))
+    with pytest.raises(AcsgenError, match="nothing was executed in a function 'main'; most was in "):
+        listing(result, "main")
 
 
 def test_the_same_every_time(project: Path) -> None:

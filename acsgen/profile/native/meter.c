@@ -27,7 +27,8 @@ struct meter {
     meter_header_t header;
     meter_code_t *code;
     cell_t *cells;
-    cell_t *cell;          /* of the last instruction */
+    cell_t *places;        /* for each entry of the table */
+    cell_t *cell, *place;  /* of the last instruction */
     cache_t instructions, data;
 
     bool running, ended;
@@ -117,7 +118,8 @@ meter_t *meter_open(const void *table, size_t bytes)
     }
     meter->code = malloc(code_bytes + 1);
     meter->cells = calloc(cells, sizeof *meter->cells);
-    if (meter->code == NULL || meter->cells == NULL ||
+    meter->places = calloc((size_t)header->entries + 1, sizeof *meter->places); /* one for code that is unknown */
+    if (meter->code == NULL || meter->cells == NULL || meter->places == NULL ||
         !cache_open(&meter->instructions, header->instruction_lines) ||
         !cache_open(&meter->data, header->data_lines)) {
         meter_close(meter);
@@ -133,6 +135,7 @@ void meter_close(meter_t *meter)
     if (meter != NULL) {
         free(meter->code);
         free(meter->cells);
+        free(meter->places);
         free(meter->instructions.entries);
         free(meter->data.entries);
         free(meter);
@@ -208,6 +211,21 @@ static void fetch_line(meter_t *meter, uint32_t line)
     read_ahead(meter, line + 1);
 }
 
+static void add_to(cell_t *cell, cell_t cost)
+{
+    cell->instructions += cost.instructions;
+    cell->core += cost.core;
+    cell->fetch += cost.fetch;
+    cell->data += cost.data;
+}
+
+/* Counts for the last instruction. */
+static void add(meter_t *meter, cell_t cost)
+{
+    add_to(meter->cell, cost);
+    add_to(meter->place, cost);
+}
+
 static bool waits(const meter_t *meter, uint32_t address)
 {
     return meter->header.wait_states != 0 &&
@@ -233,6 +251,7 @@ static void execute(meter_t *meter, uint32_t address, const meter_code_t *code)
         meter->step = code->step;
     }
     meter->cell = &meter->cells[(size_t)meter->step * meter->header.functions + code->function];
+    meter->place = &meter->places[code == &UNKNOWN ? meter->header.entries : (size_t)(code - meter->code)];
     if (address != meter->next) {
         uint64_t refill = (uint64_t)meter->taken + code->arrival;
         core += refill;
@@ -243,9 +262,7 @@ static void execute(meter_t *meter, uint32_t address, const meter_code_t *code)
         fetch_line(meter, address / meter->header.line_bytes);
         fetch_line(meter, (address + code->bytes - 1) / meter->header.line_bytes);
     }
-    meter->cell->fetch += meter->now - before;
-    meter->cell->core += core;
-    meter->cell->instructions++;
+    add(meter, (cell_t){1, core, meter->now - before, 0});
     meter->now += code->cycles;
     meter->taken = code->taken;
     meter->unknown += code == &UNKNOWN;
@@ -294,12 +311,19 @@ void meter_read(meter_t *meter, uint32_t address, uint32_t bytes)
             cache_fill(&meter->data, line);
         }
     }
-    meter->cell->data += meter->now - before;
+    add(meter, (cell_t){0, 0, 0, meter->now - before});
+}
+
+static void save(FILE *file, const char *name, const cell_t *cell)
+{
+    fprintf(file, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", name, cell->instructions, cell->core,
+            cell->fetch, cell->data);
 }
 
 bool meter_save(const meter_t *meter, const char *path)
 {
     size_t cells = ((size_t)meter->header.steps + 1) * meter->header.functions;
+    char name[48];
     FILE *file = fopen(path, "w");
 
     if (file == NULL) {
@@ -307,11 +331,16 @@ bool meter_save(const meter_t *meter, const char *path)
     }
     fprintf(file, "%" PRIu64 " %" PRIu64 "\n", meter->runs, meter->unknown);
     for (size_t i = 0; i < cells; i++) {
-        const cell_t *cell = &meter->cells[i];
-        if (cell->instructions != 0) {
-            fprintf(file, "%zu %zu %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
-                    i / meter->header.functions, i % meter->header.functions, cell->instructions, cell->core,
-                    cell->fetch, cell->data);
+        if (meter->cells[i].instructions != 0) {
+            snprintf(name, sizeof name, "%zu %zu", i / meter->header.functions, i % meter->header.functions);
+            save(file, name, &meter->cells[i]);
+        }
+    }
+    fputc('\n', file);
+    for (size_t i = 0; i < meter->header.entries; i++) {
+        if (meter->places[i].instructions != 0) {
+            snprintf(name, sizeof name, "%zu", meter->header.first + i * meter->header.unit);
+            save(file, name, &meter->places[i]);
         }
     }
     return fclose(file) == 0;

@@ -84,6 +84,8 @@ bool meter_run_ended(meter_t *meter);
  *     RUNS UNKNOWN                                  runs, instructions outside the table
  *     STEP FUNCTION INSTRUCTIONS CORE FETCH DATA    for each cell that is not empty
  *
+ *     ADDRESS TIMES CORE FETCH DATA                 for each instruction that was executed
+ *
  * CORE: cycles at zero wait states; FETCH, DATA: further cycles that fetching and reading waited for the flash.
  */
 bool meter_save(const meter_t *meter, const char *path);
