@@ -95,7 +95,7 @@ class _Engine:
         for segment in image.segments:
             for at in {segment.load, segment.address}:
                 self.uc.mem_write(at, segment.data)
-        # Behind the stack's top, where nobody returns to, else an address that a firmware may hold.
+        # Where the run returns to: the far end of the stack, where no code lies.
         self.end = board.ram.base
         self.stack = image.symbol("port_stack_top").address - 16
         self.arena, self.input, self.output = (image.symbol(name) for name in ("arena", "input", "output"))
