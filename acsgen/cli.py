@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: each command parses, calls one stage, and prints.
 
-    quantize -> generate -> build -> verify
+    quantize -> generate -> build -> verify / profile
 
 Stages are imported inside the commands: `acsgen --help` imports nothing heavy.
 """
@@ -348,6 +348,71 @@ def verify(
 
 
 app.add_typer(board_commands)
+
+
+@app.command()
+def profile(
+    project: Project,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--inputs", help="Samples (.npz, or .npy of x); else one random input.", metavar="FILE", readable=False
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="Use the first so many samples.")] = 10,
+    opened: Annotated[bool, typer.Option("--open", help="Force every gate open.")] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", help="qemu or unicorn; else what is installed, QEMU first.", metavar="NAME"),
+    ] = None,
+    flash: Annotated[
+        str | None, typer.Option("--flash", help="Model the flash of this board instead.", metavar="BOARD")
+    ] = None,
+    function: Annotated[
+        str | None, typer.Option("--listing", help="Print the instructions of this function.", metavar="FUNCTION")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Count what each layer of a built project executes, and model the cycles that it takes.
+
+    Example: acsgen profile firmware --inputs test.npz
+
+    The firmware is the one that runs on the board. Instructions are exact, as mean over the inputs. Cycles are
+    modelled: from the core's instruction timings, and the board's flash with its wait states and caches.
+    """
+    from dataclasses import asdict
+
+    from acsgen.emit.project import check_unchanged
+    from acsgen.golden.interpreter import quantize_input
+    from acsgen.profile import engine_name, listing
+    from acsgen.profile import profile as stage
+    from acsgen.quantize.acsq import load_acsq
+    from acsgen.samples import load_samples
+    from acsgen.target.boards import load_board
+    from acsgen.target.link import RunMode
+
+    check_unchanged(project, ("model.acsq", "plan.json"))
+    values = None
+    if inputs is not None:
+        graph = load_acsq(project / "model.acsq")
+        values = quantize_input(graph, load_samples(inputs, graph).first(images).x)
+    with progress("Counting"):
+        result = stage(
+            project,
+            values,
+            engine=engine_name(engine),
+            mode=RunMode.OPEN if opened else RunMode.SKIP,
+            flash=None if flash is None else load_board(flash),
+        )
+    lines = None if function is None else listing(result, function)
+    if as_json:
+        print_json(result.summary() if lines is None else [asdict(line) for line in lines])
+    else:
+        from acsgen.report.profile_table import listing_table, profile_table
+
+        print_table(
+            profile_table(result) if function is None or lines is None else listing_table(result, function, lines)
+        )
 
 
 @app.command()

@@ -38,7 +38,9 @@ def load_samples(path: Path, graph: Graph) -> Samples:
 
 
 def read_samples(path: Path) -> Samples:
-    """Reads an `.npz` of samples; needs no model, so that a wrong file is found before one is loaded.
+    """Reads an `.npz` of samples, or an `.npy` of their `x`.
+
+    It needs no model, so that a wrong file is found before one is loaded.
 
     Arrays: `x` (N, *shape) of any numeric type; optional `scale`, a number that x is multiplied by
     (so that images may be stored as uint8); optional `y` (N,) labels.
@@ -108,6 +110,8 @@ def load_inputs(path: Path, graph: Graph) -> NDArray[np.int8]:
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
+        if path.suffix == ".npy":
+            return {"x": np.load(path, mmap_mode="r", allow_pickle=False)}
         with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > MAX_BYTES:

@@ -28,6 +28,22 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class FlashTiming:
+    """How fast program memory is, at one clock; what `acsgen profile` models cycles with."""
+
+    hertz: int
+    """Clock of the core that the rest holds for."""
+    width_bits: int
+    """What one read delivers: the width of the flash, and of a line of its caches."""
+    wait_states: int
+    """Cycles that a read takes beyond the first."""
+    prefetch: bool
+    """Whether the line behind the one in use is read ahead."""
+    instruction_cache_bytes: int
+    data_cache_bytes: int
+
+
+@dataclass(frozen=True)
 class Toolchain:
     """The cross compiler."""
 
@@ -158,6 +174,8 @@ class Board:
     stack_bytes: int
     toolchain: Toolchain
     flash: Memory
+    flash_timing: FlashTiming | None
+    """None: nothing is known of it, or the memory answers at once."""
     ram: Memory
     tick_hertz: int
     """Frequency of the tick counter on the real board."""
@@ -239,6 +257,7 @@ def _board(table: Table, name: str, path: Path) -> Board:
     official = _official(table.table("platformio")) if table.has("platformio") else None
     is_bare = official is None or not official.frameworks
     uploads, upload_apt = _uploads(table.table("upload")) if table.has("upload") else ((), ())
+    flash = table.table("flash")
     board = Board(
         name=name,
         title=table.text("title"),
@@ -252,7 +271,8 @@ def _board(table: Table, name: str, path: Path) -> Board:
         kernel_sets=table.texts("kernel_sets"),
         stack_bytes=table.number("stack_bytes", least=256),
         toolchain=_toolchain(table.table("toolchain")) if is_bare else Toolchain("", ()),
-        flash=_memory(table.table("flash")),
+        flash_timing=_flash_timing(flash.table("timing")) if flash.has("timing") else None,
+        flash=_memory(flash),
         ram=_memory(table.table("ram")),
         tick_hertz=_tick_hertz(table.table("ticks")),
         setup=_setup(table) if table.has("clock") else None,
@@ -278,6 +298,27 @@ def _memory(table: Table) -> Memory:
     memory = Memory(base=table.number("base"), bytes=table.number("bytes", least=1))
     table.end()
     return memory
+
+
+def _flash_timing(table: Table) -> FlashTiming:
+    timing = FlashTiming(
+        hertz=table.number("hertz", least=1),
+        width_bits=table.number("width_bits", least=32),
+        wait_states=table.number("wait_states"),
+        prefetch=table.flag("prefetch"),
+        instruction_cache_bytes=table.number("instruction_cache_bytes"),
+        data_cache_bytes=table.number("data_cache_bytes"),
+    )
+    if timing.width_bits & (timing.width_bits - 1):
+        raise table.error("width_bits", "must be a power of two")
+    for key, size in (
+        ("instruction_cache_bytes", timing.instruction_cache_bytes),
+        ("data_cache_bytes", timing.data_cache_bytes),
+    ):
+        if size * 8 % timing.width_bits:
+            raise table.error(key, "must be a multiple of width_bits")
+    table.end()
+    return timing
 
 
 def _tick_hertz(table: Table) -> int:

@@ -10,7 +10,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -43,8 +43,13 @@ def _as_kernel(elf: Path) -> list[str]:
 
 
 def _into_memory(elf: Path) -> list[str]:
-    """Starts at the ELF's entry; QEMU's options double a comma in a value."""
-    return ["-device", f"loader,file={str(elf).replace(',', ',,')},cpu-num=0"]
+    """Starts at the ELF's entry."""
+    return ["-device", f"loader,file={option_value(elf)},cpu-num=0"]
+
+
+def option_value(path: Path) -> str:
+    """A path as a value within one of QEMU's options, where a comma is doubled."""
+    return str(path).replace(",", ",,")
 
 
 _PROGRAMS = {
@@ -75,13 +80,15 @@ class Emulator(Running):
         *,
         transport: Transport = "semihosting",
         start_timeout: float = 30.0,
+        arguments: Sequence[str] = (),
     ) -> None:
-        """``start_timeout`` is in seconds."""
+        """``start_timeout`` is in seconds; ``arguments`` are further ones for QEMU, such as a plugin."""
         self._spec = _require_emulator(board, transport)
         super().__init__(self._spec.instructions, counts_instructions=True)
         self._elf = elf
         self._transport = transport
         self._start_timeout = start_timeout
+        self._arguments = tuple(arguments)
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
         self._stderr: IO[bytes] | None = None
@@ -130,7 +137,7 @@ class Emulator(Running):
             fd = theirs.fileno()
             uart = self._transport == "uart"
             self._process = subprocess.Popen(
-                _command(self._spec, self._elf, fd if uart else None),
+                [*_command(self._spec, self._elf, fd if uart else None), *self._arguments],
                 stdin=subprocess.DEVNULL if uart else fd,
                 stdout=subprocess.DEVNULL if uart else fd,
                 stderr=self._stderr,

@@ -14,6 +14,7 @@ _T = TypeVar("_T")
 _TOML_NAMES: dict[type[Any], str] = {
     str: "string",
     int: "whole number",
+    bool: "true or false",
     list: "list",
     dict: "table",
 }
@@ -62,6 +63,9 @@ class Table:
     def table(self, key: str) -> Table:
         return Table(self._path, f"{self._place}{key}.", self._take(key, dict))
 
+    def flag(self, key: str) -> bool:
+        return self._take(key, bool)
+
     def has(self, key: str) -> bool:
         return key in self._values
 
@@ -82,7 +86,7 @@ class Table:
             raise self.error(key, "is missing")
         value = self._values.pop(key)
         if not isinstance(value, kind):
-            raise self.error(key, f"must be a {_TOML_NAMES[kind]}")
+            raise self.error(key, f"must be {'' if kind is bool else 'a '}{_TOML_NAMES[kind]}")
         return value
 
 

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines: who executes a firmware while the meter counts.
+
+QEMU boots the firmware and runs inputs over the link, as `verify` does. Unicorn, which needs no system package but
+knows fewer cores, calls the model's run function in the same firmware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from acsgen.errors import AcsgenError
+from acsgen.profile.counts import read_counts
+from acsgen.profile.job import EngineName, Executed, Job
+from acsgen.profile.native import build_native
+from acsgen.profile.unicorn_engine import run_in_unicorn
+from acsgen.target.emulator import Emulator, option_value
+
+#: Seconds that one run may take; the meter slows QEMU down to some ten million instructions a second.
+_TIMEOUT = 600.0
+
+
+def run_in_qemu(job: Job) -> Executed:
+    """Runs the inputs in QEMU with the meter as a plugin. Raises AcsgenError where `Emulator` does."""
+    plugin = build_native("qemu_plugin", job.folder)
+    table, saved = job.folder / "table.bin", job.folder / "counts.txt"
+    table.write_bytes(job.table)
+    saved.unlink(missing_ok=True)
+    options = f"{option_value(plugin)},table={option_value(table)},counts={option_value(saved)}"
+    with Emulator(job.board, job.image.path, arguments=("-plugin", options)) as emulator:
+        results = [emulator.run(x, job.mode, timeout=_TIMEOUT) for x in job.inputs]
+    return Executed(
+        "qemu",
+        read_counts(saved),
+        np.array([result.masks for result in results], np.uint8),
+        np.array([result.output for result in results], np.int8),
+        np.array([result.instructions for result in results], np.int64),
+    )
+
+
+#: Engines by name, the default first.
+ENGINES: dict[EngineName, Callable[[Job], Executed]] = {"qemu": run_in_qemu, "unicorn": run_in_unicorn}
+
+
+def engine_name(text: str | None) -> EngineName | None:
+    """Checks the name of an engine. Raises AcsgenError if there is none of this name."""
+    if text is None:
+        return None
+    found = next((name for name in ENGINES if name == text), None)
+    if found is None:
+        raise AcsgenError(f"no engine is called {text!r}; there are: {', '.join(ENGINES)}")
+    return found
