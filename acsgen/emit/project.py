@@ -169,8 +169,14 @@ def _kernel_set(board: Board, wanted: str | None) -> KernelSet:
 
 
 def _kernel_files(kernel_set: KernelSet) -> dict[str, str]:
-    folder = resource_dir("firmware") / "kernels" / kernel_set.name
-    return {f"lib/acs/{path.name}": path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.[ch]"))}
+    paths = kernel_sources(kernel_set)
+    return {f"lib/acs/{path.name}": path.read_text(encoding="utf-8") for path in paths}
+
+
+def kernel_sources(kernel_set: KernelSet) -> list[Path]:
+    """The files of a kernel set."""
+    folder = resource_dir("firmware") / "kernels"
+    return sorted(path for pattern in kernel_set.files for path in folder.glob(pattern))
 
 
 def _manifest(name: str, board: Board, kernel_set: KernelSet, files: Mapping[str, bytes]) -> bytes:

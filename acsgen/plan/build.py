@@ -29,6 +29,7 @@ from acsgen.graph import (
 )
 from acsgen.graph.ops import image_shape
 from acsgen.plan import arena
+from acsgen.plan.conv_case import Form, conv_case
 from acsgen.plan.kernel_sets import CMSIS_NN, KernelSet
 from acsgen.plan.layout import layouts_of, listed_tensors, read_layout, schedule
 from acsgen.plan.masks import Mask, masks_of
@@ -188,13 +189,14 @@ def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
         source = draft.read(op.inputs[0], groups)
         kernel, weights_per_input = op.kernel, op.weights.shape[0] * prod(op.kernel)
     active = draft.active(op.output)
+    form = _form(draft, op, groups)
     if groups == 1 or (isinstance(op, Conv2D) and op.groups > 1):
         why = f"Only the groups that {active} opens." if active else "Every group."
-        scratch = draft.kernels.conv_scratch(kernel, shape[2] // groups)
-        draft.write(op, "conv", source, active=active, scratch_bytes=scratch, why=why)
+        scratch = form.scratch_bytes if form else draft.kernels.conv_scratch(kernel, shape[2] // groups)
+        draft.write(op, "conv", source, active=active, scratch_bytes=scratch, **_formed(form, why))
         return
     joined = draft.active(op.inputs[0])
-    limit = scratch = 0
+    limit, scratch = 0, form.scratch_bytes if form else 0
     why = f"Reads what {joined} opens." if joined else "Reads every group."
     if draft.kernels.packs:
         pixels = prod(image_shape(draft.graph.shape(op.output))[:2])
@@ -204,7 +206,21 @@ def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
     if limit:
         scratch += weights_per_input * shape[2] * limit // groups + 4
         why = f"Packs what {joined} opens, up to {limit} of {groups} groups."
-    draft.write(op, "conv_join", source, active=active, joined=joined, pack_limit=limit, scratch_bytes=scratch, why=why)
+    skips = {"active": active, "joined": joined, "pack_limit": limit}
+    draft.write(op, "conv_join", source, **skips, scratch_bytes=scratch, **_formed(form, why))
+
+
+def _form(draft: _Draft, op: Conv2D | Dense, groups: int) -> Form | None:
+    """How the kernel set wants a convolution that reads `groups` groups; None: it takes plain constants only."""
+    if draft.kernels.conv_form is None:
+        return None
+    source, target = (draft.graph.tensors[name] for name in (op.inputs[0], op.output))
+    return draft.kernels.conv_form(conv_case(op, source, target, groups, draft.layouts[op.output]))
+
+
+def _formed(form: Form | None, why: str) -> dict[str, object]:
+    """The details of a step that its form decides."""
+    return {"why": why} if form is None else {"why": f"{why} {form.why}", "form": form.name}
 
 
 def _pack_limit(groups: int, pixels: int) -> int:

@@ -65,6 +65,7 @@ def _step(plan: Plan, index: int, step: Step) -> dict[str, Any]:
         "joined": step.joined,
         "macs": step.macs,
         "pack_limit": step.pack_limit,
+        "form": step.form,
         "scratch_bytes": step.scratch_bytes,
         "why": step.why,
     }

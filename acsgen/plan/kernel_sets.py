@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel sets: one row for each folder of `firmware/kernels`.
+"""The kernel sets: one row each.
 
 All sets compute the same bits. A row says what planning and emitting must know of a set: the memory that its
 kernels work in, the flash that they take, and whose sources they stand on.
@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
+
+from acsgen.plan.acs_forms import conv_form
+from acsgen.plan.conv_case import ConvCase, Form
 
 Pair = tuple[int, int]
 Scratch = Callable[[Pair, int], int]
@@ -25,19 +28,24 @@ def no_scratch(kernel: Pair, channels: int) -> int:
 class KernelSet:
     """A kernel set.
 
-    name: its folder in `firmware/kernels`. library: other people's sources that it calls, a key of
-    `acsgen.emit.libraries.LIBRARIES`, or None. packs: `acs_conv_join_s8` gathers the active input channels, and
-    where it pays their weights, before it convolves; else it reads both where they are. code_bytes: flash that a
-    kernel takes when a model uses it, library included: the least over the boards that the set runs on.
+    name: as the user gives it. files: its sources, patterns below `firmware/kernels`. library: other people's sources
+    that it calls, a key of `acsgen.emit.libraries.LIBRARIES`, or None. packs: `acs_conv_join_s8` gathers the active
+    input channels, and where it pays their weights, before it convolves; else it reads both where they are.
+    code_bytes: flash that a kernel takes when a model uses it, library included: the least over the boards that the
+    set runs on.
+    conv_form: chooses how the constants of a convolution are emitted, and says what scratch that takes; None: plain
+    ones always, and `conv_scratch` says it.
     """
 
     name: str
+    files: tuple[str, ...]
     library: str | None
     packs: bool
     code_bytes: Mapping[str, int]
     conv_scratch: Scratch = no_scratch
     depthwise_scratch: Scratch = no_scratch
     avg_pool_scratch: Scratch = no_scratch
+    conv_form: Callable[[ConvCase], Form] | None = None
 
 
 def _im2col_bytes(kernel: Pair, channels: int) -> int:
@@ -48,6 +56,7 @@ def _im2col_bytes(kernel: Pair, channels: int) -> int:
 
 CMSIS_NN = KernelSet(
     name="cmsis_nn",
+    files=("cmsis_nn/*.[ch]",),
     library="cmsis_nn",
     packs=True,
     code_bytes={"conv": 4400, "depthwise": 4700, "max_pool": 750, "avg_pool": 600, "add": 450},
@@ -58,9 +67,22 @@ CMSIS_NN = KernelSet(
 
 PORTABLE = KernelSet(
     name="portable",
+    files=("portable/*.[ch]",),
     library=None,
     packs=False,
     code_bytes={"conv": 1000, "depthwise": 600, "max_pool": 400, "avg_pool": 400, "add": 450},
 )
 
-KERNEL_SETS: Mapping[str, KernelSet] = {kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE)}
+#: All of `portable` but the names that make it a kernel set.
+_PORTABLE_KERNELS = tuple(f"portable/acs_portable_{kernel}.c" for kernel in ("conv", "depthwise", "pool"))
+
+ACS = KernelSet(
+    name="acs",
+    files=("acs/*.[chS]", "portable/acs_portable.h", *_PORTABLE_KERNELS),
+    library=None,
+    packs=False,
+    code_bytes={"conv": 6000, "depthwise": 600, "max_pool": 400, "avg_pool": 400, "add": 450},
+    conv_form=conv_form,
+)
+
+KERNEL_SETS: Mapping[str, KernelSet] = {kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS)}

@@ -43,7 +43,8 @@ class Step:
 
     kernel: name of the C function without prefix and suffix. inputs, output: names of buffers.
     active: gate whose list restricts the output groups; joined: gate whose list restricts the input
-    groups. fill: (apply_mask) closed groups must really be zero. macs: with all gates open.
+    groups. fill: (apply_mask) closed groups must really be zero. macs: with all gates open. form: of the
+    constants of a convolution (`acsgen.plan.conv_case.Form`).
     """
 
     kernel: str
@@ -58,6 +59,7 @@ class Step:
     scratch_offset: int = 0
     macs: int = 0
     why: str = ""
+    form: str = "plain"
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from acsgen.emit.acs_weights import FORMS
 from acsgen.golden.operators import compute
 from acsgen.graph import AvgPool, Conv2D, DepthwiseConv2D, MaxPool
+from acsgen.plan.acs_forms import finishes_shortly
+from acsgen.plan.conv_case import ConvCase, conv_case
 from acsgen.plan.kernel_sets import no_scratch
 from tests.firmware.calls import (
     POISON,
@@ -34,11 +36,14 @@ from tests.firmware.calls import (
     take_array,
     take_number,
 )
-from tests.firmware.host import Kit
+from tests.firmware.host import Kernels
 from tests.golden import cases
 from tests.graphs import divisors
 
 Rng = np.random.Generator
+
+#: acs_form_t.
+FORM_NUMBERS = {"plain": 0, "paired": 1, "wide": 2}
 
 #: More than any of these cases needs.
 SCRATCH = 1 << 17
@@ -57,10 +62,21 @@ def laid_out(output: Int8, groups: int, opened: list[int]) -> Int8:
     return expected
 
 
-def assert_output(kernels: Path, call_bytes: bytes, expected: Int8, why: str) -> None:
-    reader = call(kernels, call_bytes)
-    assert take_number(reader) == 1, f"the kernel refused: {why}"
-    np.testing.assert_array_equal(take_array(reader, expected.shape), expected, err_msg=why)
+@dataclass(frozen=True)
+class Call:
+    """A request, and what it must give."""
+
+    request: bytes
+    expected: Int8
+    why: str
+
+
+def assert_outputs(kernels: Kernels, calls: list[Call]) -> None:
+    """Makes the calls one after the other in one process."""
+    reader = call(kernels.program, *(each.request for each in calls))
+    for each in calls:
+        assert take_number(reader) == 1, f"the kernel refused: {each.why}"
+        np.testing.assert_array_equal(take_array(reader, each.expected.shape), each.expected, err_msg=each.why)
     reader.expect_end()
 
 
@@ -77,31 +93,66 @@ def quantization(case: cases.Case, weights: NDArray[Any]) -> tuple[Any, ...]:
     return (*points, weights.size, np.ascontiguousarray(weights), op.bias, how.multiplier, how.shift)
 
 
-def conv_arguments(case: cases.Case, input_groups: int, output_groups: int, pack_limit: int) -> tuple[Any, ...]:
+def conv_arguments(
+    case: cases.Case, input_groups: int, output_groups: int, pack_limit: int, form: str
+) -> tuple[Any, ...]:
     assert isinstance(case.op, Conv2D)
     shapes = (case.sources[0].shape, case.target.shape)
     groups = (input_groups, output_groups, pack_limit)
-    return (*shapes, *window(case.op), groups, *quantization(case, case.op.weights))
+    return (*shapes, *window(case.op), groups, *quantization(case, case.op.weights), *formed(case, groups, form))
+
+
+def as_conv_case(case: cases.Case, groups: tuple[int, ...]) -> ConvCase:
+    assert isinstance(case.op, Conv2D)
+    return conv_case(case.op, case.sources[0], case.target, groups[0], groups[1])
+
+
+def formed(case: cases.Case, groups: tuple[int, ...], form: str) -> tuple[Any, ...]:
+    """The arguments behind the shifts: the form, and its arrays with their sizes."""
+    if form == "plain":
+        return (FORM_NUMBERS[form], 0, 0)
+    packed = FORMS[form](as_conv_case(case, groups))
+    arrays = [(array.nbytes, array) for array in (packed.words, packed.finish)]
+    return (FORM_NUMBERS[form], *arrays)
+
+
+def forms_of(kernels: Kernels, case: cases.Case, groups: tuple[int, ...]) -> list[str]:
+    """The form that the kernel set chooses, and those that are exact as well."""
+    choose = kernels.kernel_set.conv_form
+    chosen = "plain" if choose is None else choose(as_conv_case(case, groups)).name
+    return [chosen] if chosen == "plain" else sorted({chosen, "wide", "plain"})
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_conv(kernels: Path, groups: int) -> None:
+@pytest.mark.parametrize("draw", [cases.conv2d, cases.conv2d_in_fours])
+def test_conv(judged: Kernels, draw: Callable[[Rng, int], cases.Case], groups: int) -> None:
     """Plain and grouped, the output in as many groups as the input or in several times as many."""
+    calls, forms = [], Counter[str]()
     for seed in range(60):
         rng = np.random.default_rng((groups, seed))
-        case = cases.conv2d(rng, groups)
+        case = draw(rng, groups)
         x, y = one_sample(case)
         output_groups = groups * int(rng.choice(divisors(y.shape[2] // groups)))
         active = random_list(rng, output_groups)
-        arguments = (*conv_arguments(case, groups, output_groups, 0), active, grouped(x, groups), SCRATCH)
         expected = laid_out(y, output_groups, expanded(active, output_groups))
-        assert_output(kernels, request("conv", *arguments), expected, f"seed {seed}: {case.op}, {active}")
+        for form in forms_of(judged, case, (groups, output_groups)):
+            arguments = (*conv_arguments(case, groups, output_groups, 0, form), active, grouped(x, groups), SCRATCH)
+            why = f"seed {seed}, {form}: {case.op}, {active}"
+            calls.append(Call(request("conv", *arguments), expected, why))
+            forms[form] += 1
+    assert_outputs(judged, calls)
+    assert_all_forms(judged, forms)
+
+
+def assert_all_forms(kernels: Kernels, forms: Counter[str]) -> None:
+    wanted = {"plain"} if kernels.kernel_set.conv_form is None else set(FORM_NUMBERS)
+    assert set(forms) == wanted and min(forms.values()) >= 10, forms
 
 
 def join_case(rng: Rng) -> tuple[cases.Case, int]:
     """A convolution whose input channels fall into several groups, and how many."""
     while True:
-        case = cases.conv2d(rng)
+        case = cases.conv2d(rng) if rng.random() < 0.6 else cases.conv2d_in_fours(rng)
         choices = divisors(case.sources[0].shape[2])[1:]
         if choices:
             return case, int(rng.choice(choices))
@@ -116,9 +167,10 @@ def closed_input(case: cases.Case, groups: int, active: List | None) -> tuple[ca
     return replace(case, values=(zeroed,)), channels
 
 
-def test_conv_join(kernels: Path) -> None:
+def test_conv_join(judged: Kernels) -> None:
     """With no, few (packed), many (read as zeros) and all groups, and a list of outputs or none."""
-    ways: Counter[str] = Counter()
+    ways, forms = Counter[str](), Counter[str]()
+    calls = []
     for seed in range(300):
         rng = np.random.default_rng(seed)
         case, groups = join_case(rng)
@@ -132,18 +184,19 @@ def test_conv_join(kernels: Path) -> None:
         _, y = one_sample(case)
         output_groups = int(rng.choice(divisors(y.shape[2])))
         outputs = random_list(rng, output_groups)
-        arguments = (*conv_arguments(case, groups, output_groups, limit), active, outputs)
         expected = laid_out(y, output_groups, expanded(outputs, output_groups))
-        assert_output(
-            kernels,
-            request("conv_join", *arguments, grouped(garbage, groups), SCRATCH),
-            expected,
-            f"seed {seed}: {case.op}, {active} of {groups}, limit {limit}, outputs {outputs}",
-        )
+        for form in forms_of(judged, case, (groups, output_groups)):
+            arguments = (*conv_arguments(case, groups, output_groups, limit, form), active, outputs)
+            why = f"seed {seed}, {form}: {case.op}, {active} of {groups}, limit {limit}, outputs {outputs}"
+            calls.append(Call(request("conv_join", *arguments, grouped(garbage, groups), SCRATCH), expected, why))
+            forms[form] += 1
+    assert_outputs(judged, calls)
+    assert_all_forms(judged, forms)
     assert min(ways[way] for way in ("none", "all", "packed", "zeros")) >= 10, ways
 
 
-def test_depthwise(kernels: Path) -> None:
+def test_depthwise(judged: Kernels) -> None:
+    calls = []
     for seed in range(100):
         rng = np.random.default_rng(seed)
         case = cases.depthwise_conv2d(rng)
@@ -155,11 +208,14 @@ def test_depthwise(kernels: Path) -> None:
         shapes = (x.shape, y.shape)
         arguments = (*shapes, *window(case.op), groups, *quantization(case, weights), active, grouped(x, groups))
         expected = laid_out(y, groups, expanded(active, groups))
-        assert_output(kernels, request("depthwise", *arguments, SCRATCH), expected, f"seed {seed}: {case.op}, {active}")
+        why = f"seed {seed}: {case.op}, {active}"
+        calls.append(Call(request("depthwise", *arguments, SCRATCH), expected, why))
+    assert_outputs(judged, calls)
 
 
 @pytest.mark.parametrize("draw", [cases.max_pool, cases.avg_pool])
-def test_pool(kernels: Path, draw: Callable[[Rng], cases.Case]) -> None:
+def test_pool(judged: Kernels, draw: Callable[[Rng], cases.Case]) -> None:
+    calls = []
     for seed in range(80):
         rng = np.random.default_rng(seed)
         case = draw(rng)
@@ -170,28 +226,36 @@ def test_pool(kernels: Path, draw: Callable[[Rng], cases.Case]) -> None:
         kind = isinstance(case.op, AvgPool)
         arguments = (kind, x.shape, y.shape, *window(case.op), groups, active, grouped(x, groups), SCRATCH)
         expected = laid_out(y, groups, expanded(active, groups))
-        assert_output(kernels, request("pool", *arguments), expected, f"seed {seed}: {case.op}, {active}")
+        calls.append(Call(request("pool", *arguments), expected, f"seed {seed}: {case.op}, {active}"))
+    assert_outputs(judged, calls)
 
 
-def test_too_small_a_scratch_is_refused(kit: Kit, kernels: Path) -> None:
-    """Whatever its size, the result is right or the kernel says no, and memory is left alone."""
+def test_too_small_a_scratch_is_refused(judged: Kernels) -> None:
+    """Whatever its size, the result is right or the kernel says no, and memory is left alone.
+
+    What the planner gives is enough.
+    """
     case = scratchy_case()
     op: Any = case.op
     active = List(4, (0, 2))
     case, _ = closed_input(case, 4, active)
     x, y = one_sample(case)
     needed = prod(x.shape) // 2 + op.weights.size // 2 + 4 * op.weights[0].size // 2
-    sizes = range(0, needed + 64, 7)
-    arguments = (*conv_arguments(case, 4, 1, 2), active, None, grouped(x, 4))
-    reader = call(kernels, *(request("conv_join", *arguments, size) for size in sizes))
+    choose = judged.kernel_set.conv_form
+    form = None if choose is None else choose(as_conv_case(case, (4, 1)))
+    sizes = [*range(0, needed + 64, 7), *([form.scratch_bytes] if form else [])]
+    arguments = (*conv_arguments(case, 4, 1, 2, form.name if form else "plain"), active, None, grouped(x, 4))
+    reader = call(judged.program, *(request("conv_join", *arguments, size) for size in sizes))
     accepted = []
     for _ in sizes:
         accepted.append(take_number(reader))
         result = take_array(reader, y.shape)
         if accepted[-1]:
             np.testing.assert_array_equal(result, y)
+    if form:
+        assert (accepted.pop(), form.name) == (1, "paired")
     assert accepted == sorted(accepted)
-    needs_none = kit.kernel_set.conv_scratch is no_scratch
+    needs_none = form is None and judged.kernel_set.conv_scratch is no_scratch
     assert (accepted[0], accepted[-1]) == (needs_none, 1)
 
 
@@ -200,5 +264,6 @@ def scratchy_case() -> cases.Case:
     rng = np.random.default_rng(0)
     while True:
         case = cases.conv2d(rng)
-        if isinstance(case.op, Conv2D) and case.op.kernel == (3, 3) and case.sources[0].shape[2] == 8:
+        fits = isinstance(case.op, Conv2D) and case.op.kernel == (3, 3) and case.sources[0].shape[2] == 8
+        if fits and finishes_shortly(as_conv_case(case, (4, 1))):
             return case

@@ -123,13 +123,11 @@ static void convolve_group(const acs_conv_t *layer, const source_t *source, uint
     }
 }
 
-bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
-                 acs_scratch_t scratch)
+bool acs_portable_conv(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output)
 {
     const uint32_t channels = layer->input.channels / layer->input_groups;
     const uint32_t image_bytes = acs_image_bytes(layer->input, channels);
     const uint16_t count = acs_list_count(active, layer->output_groups);
-    (void)scratch;
     for (uint16_t i = 0; i < count; i++) {
         const uint32_t j = acs_list_at(active, layer->output_groups, i);
         const uint32_t feeding = j * layer->input_groups / layer->output_groups;
@@ -140,12 +138,11 @@ bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t
 }
 
 /* Nothing is packed: the taps of an inactive group are not visited, whatever pack_limit says. */
-bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
-                      const int8_t *input, int8_t *output, acs_scratch_t scratch)
+bool acs_portable_conv_join(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
+                            const int8_t *input, int8_t *output)
 {
     const source_t source = {input, active, layer->input_groups, layer->input.channels / layer->input_groups};
     const uint16_t count = acs_list_count(outputs, layer->output_groups);
-    (void)scratch;
     for (uint16_t i = 0; i < count; i++) {
         convolve_group(layer, &source, acs_list_at(outputs, layer->output_groups, i), output);
     }

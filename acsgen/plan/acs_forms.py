@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which form the kernel set `acs` takes a convolution in: what is exact, and what scratch it needs.
+
+`firmware/kernels/acs/acs_dsp.h` says what the forms are; the sizes here are those that its kernels ask for.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acsgen.plan.conv_case import ConvCase, Form
+
+#: Output channels and pixels of a tile.
+QUAD, TILE_PIXELS = 4, 2
+#: Image rows that a window holds.
+WINDOW_ROWS = 4
+#: Scratch that the columns of several tiles may take; one tile has what it needs.
+COLUMN_BYTES = 2048
+
+#: Right shifts of the short requantisation: its rounding constant, with the zero point, stays within int32.
+SHIFTS = range(1, 23)
+#: A sum that is doubled before it is multiplied.
+MAX_SUM = (1 << 30) - 1
+#: The second channel of a packed word has 24 bits.
+MAX_PAIRED_SUM = (1 << 23) - 1
+MAX_WEIGHT = 127
+
+
+def conv_form(case: ConvCase) -> Form:
+    """Packed weights where that is provably exact, else 16-bit ones, else the plain kernel."""
+    if not finishes_shortly(case):
+        return Form("plain", 0, "Its requantisation is none of the short form: plain weights.")
+    name, why = "paired", "Two output channels in a weight."
+    if not is_paired_exact(case):
+        name, why = "wide", "16-bit weights: sums may leave 24 bits."
+    return Form(name, window_scratch(case) if is_window(case) else column_scratch(case), why)
+
+
+def finishes_shortly(case: ConvCase) -> bool:
+    """Whether the short requantisation gives the contract's bits for every input."""
+    how = case.requantize
+    shifts_right = bool((np.isin(-how.shift, SHIFTS) | (how.multiplier == 0)).all())
+    least, greatest = case.sums()
+    return shifts_right and bool(greatest.max() <= MAX_SUM and least.min() >= -MAX_SUM)
+
+
+def is_paired_exact(case: ConvCase) -> bool:
+    """Whether no sum of a word's second channel can leave 24 bits, whatever the input is and whichever groups are
+    open; and no word 16."""
+    least, greatest = case.sums()
+    second = channels_of_quads(case).reshape(-1, 2)[:, 1]
+    second = second[second >= 0]
+    within = (greatest[second] <= MAX_PAIRED_SUM).all() and (least[second] >= -MAX_PAIRED_SUM).all()
+    return bool(within and abs(case.weights.astype(int)).max() <= MAX_WEIGHT)
+
+
+def channels_of_quads(case: ConvCase) -> NDArray[np.int64]:
+    """(quads, 4): the output channels of each quad, -1 where a source's channels do not fill the last one."""
+    each = case.target[2] // case.sources
+    channels = np.full((case.sources, -(-each // QUAD) * QUAD), -1, np.int64)
+    channels[:, :each] = np.arange(case.target[2]).reshape(case.sources, each)
+    return channels.reshape(-1, QUAD)
+
+
+def is_window(case: ConvCase) -> bool:
+    """acs_is_window()."""
+    return (
+        case.kernel == (3, 3)
+        and case.dilation == (1, 1)
+        and case.stride in ((1, 1), (2, 2))
+        and case.target[1] >= TILE_PIXELS
+    )
+
+
+def pairs_of(case: ConvCase) -> int:
+    """Pairs of channels of a source."""
+    return -(-case.weights.shape[3] // 2)
+
+
+def window_scratch(case: ConvCase) -> int:
+    """Bytes of runs, of a row of output where a quad is not written in place, of the window."""
+    columns = (case.target[1] - 1) * case.stride[1] + 3
+    row = 0 if _writes_in_place(case) else QUAD * case.target[1]
+    return _run_bytes(case) + row + 4 * pairs_of(case) * columns * WINDOW_ROWS
+
+
+def column_scratch(case: ConvCase) -> int:
+    """Bytes of runs, and of some tiles with a row of output for each where a quad is not written in place."""
+    pixels = prod(case.target[:2])
+    words = 4 * pairs_of(case) * prod(case.kernel) * TILE_PIXELS
+    tile = words + (0 if _writes_in_place(case) and pixels > 1 else QUAD * TILE_PIXELS)
+    return _run_bytes(case) + tile * max(1, min(-(-pixels // TILE_PIXELS), COLUMN_BYTES // tile))
+
+
+def _run_bytes(case: ConvCase) -> int:
+    return 8 * max(1, case.input_groups // case.sources)
+
+
+def _writes_in_place(case: ConvCase) -> bool:
+    return (case.target[2] // case.output_groups) % QUAD == 0

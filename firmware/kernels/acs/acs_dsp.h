@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * acs_dsp.h: shared by the kernels of this set, for Arm cores with DSP instructions. Internal, for C only.
+ *
+ * Words. A convolution's input is expanded once to 16-bit numbers without zero point, two channels to a
+ * word, so that one SMLAD multiplies and adds two channels. Which two make a pair: of a layout whose groups
+ * have a multiple of four channels, channels 0 and 2, 1 and 3 of every four (what SXTB16 gives); of any
+ * other, channels 2k and 2k + 1 of the whole source, zero where there is no second one.
+ *
+ * Tiles. Four output channels (a quad) by two pixels are computed together: eight sums in registers.
+ *
+ * Weights: [quad][pair of input channels][tap][words]. The quads of the output channels that read one
+ * source follow each other, the last one filled up with zeros; c0 .. c3 are the channels of a quad.
+ * - ACS_PAIRED: two words, 256 * c1 + c0 and 256 * c3 + c2, where each number is 16 bits for each channel
+ *   of the input pair. SMLAD with the word gives P = 256 * sum(c1) + sum(c0), SMLAD with its sign-extended
+ *   low bytes (SXTB16) gives E = sum(c0); then sum(c1) = (P - E) / 256 exactly, as long as it fits 24 bits.
+ *   acsgen proves that before it chooses this form.
+ * - ACS_WIDE: four words, c0 c1 c2 c3, each 16 bits for each channel of the input pair.
+ *
+ * Finish: [quad][16]: four sums to start from, then multiplier, rounding, shift of each channel. For a sum
+ * of `sum`:  h = (2 * sum * multiplier + 2^31) >> 32;  output = sat8((h + (h >> 31) + rounding) >> shift),
+ * which is TFLite's double rounding for right shifts of at least one; `rounding` takes in the zero point.
+ */
+#ifndef ACS_DSP_H
+#define ACS_DSP_H
+
+#include "acs_layers.h"
+
+/** The instructions that acs_tile.S is written in. */
+#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && defined(__thumb2__)
+#define ACS_DSP_ASSEMBLY 1
+#else
+#define ACS_DSP_ASSEMBLY 0
+#endif
+
+/** Output channels and pixels of a tile. */
+#define ACS_QUAD 4u
+#define ACS_TILE_PIXELS 2u
+
+/** Words of a quad in the table `finish`. */
+#define ACS_FINISH_WORDS 16u
+
+/** Image rows of a window: what lies below each other in memory. */
+#define ACS_WINDOW_ROWS 4u
+
+/** Neighbouring pairs that are active: from byte `begin` up to byte `end` of a quad's weights. */
+typedef struct {
+    uint32_t begin, end;
+} acs_run_t;
+
+/** A row of tiles for one quad. Read by acs_tile.S: 32 bits each, in this order. */
+typedef struct {
+    const int32_t *words;    /**< Expanded input of the first tile. */
+    const int32_t *weights;  /**< Of the quad. */
+    const int32_t *finish;   /**< Of the quad. */
+    int8_t *output;          /**< Of the first pixel: four bytes are written to every pixel. */
+    const acs_run_t *runs;   /**< At least one, none of them empty. */
+    const acs_run_t *end;
+    uint32_t tiles;          /**< At least one. */
+    uint32_t output_step;    /**< Bytes from one pixel's output to the next one's. */
+    uint32_t pair_step;      /**< Windows: bytes from one pair's words to the next one's. */
+} acs_tile_t;
+
+/**
+ * Computes a row of tiles.
+ *
+ * acs_tile_column_*: words are [tile][active pair][tap][2 pixels], one behind the other.
+ * acs_tile_window_*: a 3x3 window; words are [active pair][image column][ACS_WINDOW_ROWS], the window's top
+ * row first. The number is the stride: the distance of a tile's two windows.
+ */
+typedef void acs_tile_function_t(const acs_tile_t *tile);
+acs_tile_function_t acs_tile_column_paired, acs_tile_column_wide;
+acs_tile_function_t acs_tile_window_1_paired, acs_tile_window_1_wide;
+acs_tile_function_t acs_tile_window_2_paired, acs_tile_window_2_wide;
+
+/** What a set of output channels reads: the active ones of `groups` images that lie one behind the other. */
+typedef struct {
+    const int8_t *images;
+    const acs_list_t *active; /**< Or NULL. */
+    uint16_t groups;
+    uint32_t channels; /**< Of one image. */
+} acs_source_t;
+
+/** Where the words of an image group go: pairs are counted among the active ones of the source. */
+typedef struct {
+    uint32_t group; /**< Of the source. */
+    uint32_t pair;  /**< The pair of its first channel. */
+    uint32_t half;  /**< 1 if its first channel is the second one of that pair. */
+} acs_stretch_t;
+
+/** Pairs of a source, active or not. */
+static inline uint32_t acs_pairs(const acs_source_t *source)
+{
+    return (source->groups * source->channels + 1u) / 2u;
+}
+
+/** Whether a pair is channels 0 and 2, 1 and 3 of every four. */
+static inline bool acs_fours(const acs_source_t *source)
+{
+    return source->channels % 4u == 0;
+}
+
+/**
+ * Finds the runs of a source. Without any active group there is one run over one pair, whose words the
+ * caller leaves zero.
+ *
+ * @param runs  [active groups, or 1] receives them
+ * @param pairs receives the number of active pairs
+ * @return      how many runs
+ */
+uint32_t acs_find_runs(const acs_source_t *source, uint32_t pair_bytes, acs_run_t *runs, uint32_t *pairs);
+
+/** The first active group of a source, or the one behind `last`; i counts them. */
+acs_stretch_t acs_next_stretch(const acs_source_t *source, uint16_t i, const acs_stretch_t *last);
+
+/**
+ * Expands `pixels` neighbouring pixels of a stretch.
+ *
+ * @param input      the first pixel's channels
+ * @param step       bytes from one pixel of the input to the next
+ * @param words      words of the first pixel in the stretch's pair
+ * @param word_step  words from one pixel to the next
+ * @param pair_step  words from one pair to the next
+ */
+void acs_expand(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
+                const int8_t *input, int32_t *words, uint32_t word_step, uint32_t pair_step);
+
+/** A convolution in the forms ACS_PAIRED and ACS_WIDE, one source after the other; false: see scratch. */
+typedef struct {
+    const acs_conv_t *layer;
+    acs_source_t source;
+    uint32_t first, last;      /**< Output channels that read the source: last is the one behind. */
+    const acs_list_t *outputs; /**< Output groups to compute, or NULL. */
+    int8_t *output;            /**< The whole tensor. */
+    acs_scratch_t scratch;
+} acs_job_t;
+
+/** Taps of a 3x3 window of neighbours that moves by 1 or 2 pixels and has room for a tile in every row. */
+bool acs_is_window(const acs_conv_t *layer);
+bool acs_conv_window(const acs_job_t *job);
+
+/** Everything else: the pixels under every window are laid side by side, a few tiles at a time. */
+bool acs_conv_column(const acs_job_t *job);
+
+/** Words of the weights of one pair of input channels. */
+static inline uint32_t acs_pair_words(const acs_conv_t *layer)
+{
+    return (layer->form == ACS_WIDE ? 4u : 2u) * layer->kernel.height * layer->kernel.width;
+}
+
+/** Bytes from one output pixel to the next one of the same group. */
+static inline uint32_t acs_output_step(const acs_conv_t *layer)
+{
+    return (uint32_t)layer->output.channels / layer->output_groups;
+}
+
+/** Whether a tile can write where its channels belong: else it writes to a row of its own. */
+static inline bool acs_writes_in_place(const acs_conv_t *layer)
+{
+    return acs_output_step(layer) % ACS_QUAD == 0;
+}
+
+/**
+ * Calls a tile function for every quad that has an active channel, over neighbouring output pixels.
+ *
+ * @param tile    words, runs, end, tiles, pair_step; the rest is set here
+ * @param odd     words from the first tile to the one that ends with an odd last pixel; 0: there is none
+ * @param row     [4 * pixels, at least 8] memory for the output of a quad; NULL: it is written in place
+ * @param pixel   index of the first output pixel, of `pixels`
+ */
+void acs_compute_quads(const acs_job_t *job, acs_tile_function_t *function, acs_tile_t tile, uint32_t odd,
+                       int8_t *row, uint32_t pixel, uint32_t pixels);
+
+#endif /* ACS_DSP_H */
