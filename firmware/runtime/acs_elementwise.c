@@ -55,43 +55,75 @@ static inline int32_t shift_right(int32_t value, int32_t half, uint32_t exponent
     return (value + (value >> 31) + half) >> exponent;
 }
 
-/*
- * The same numbers in far fewer instructions, for right shifts of at least one:
- * - of a doubled value, the doubling high multiply is the upper word of one 64-bit product;
- * - the rounding constant of that product also takes in the zero point, which is known before.
- */
-static void add_quickly(const acs_add_t *l, const int8_t *coarse, const int8_t *fine, int8_t *output)
+/* (doubled * multiplier) / 2^32, rounded to nearest, ties up: of a doubled value, what doubling_high_multiply()
+ * gives of the value itself. */
+static inline int32_t high_multiply(int32_t doubled, int32_t multiplier)
 {
-    const int64_t fine_unit = (int64_t)l->fine.multiplier * (1 << (ADD_LEFT_SHIFT + 1));
-    const int64_t fine_start = (1LL << 31) - l->fine_zero_point * fine_unit;
-    const int64_t coarse_unit = (int64_t)l->output.multiplier * (1 << ADD_LEFT_SHIFT);
-    const int64_t start = (1LL << 31) - l->coarse_zero_point * coarse_unit;
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+    int32_t high;
+    __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(doubled), "r"(multiplier));
+    return high;
+#else
+    return (int32_t)(((int64_t)doubled * multiplier + (1LL << 31)) >> 32);
+#endif
+}
+
+static inline int32_t saturate(int32_t value)
+{
+#if defined(__ARM_FEATURE_SAT) && defined(__thumb2__)
+    __asm__("ssat %0, #8, %0" : "+r"(value));
+    return value;
+#else
+    return clamp(value, INT8_MIN, INT8_MAX);
+#endif
+}
+
+/*
+ * The same numbers in far fewer instructions, for an output that is shifted right by at least one bit. Both
+ * addends are doubled from the start; equal scales make the fine one a plain shift. full: the clamp is int8's
+ * own, and `half` takes in the zero point.
+ */
+static inline void add_quickly(const acs_add_t *l, const int8_t *coarse, const int8_t *fine, int8_t *output,
+                               bool equal, bool full)
+{
+    const int32_t fine_zero = l->fine_zero_point * (1 << (ADD_LEFT_SHIFT + 1));
+    const int32_t coarse_zero = l->coarse_zero_point * (1 << ADD_LEFT_SHIFT);
     const int32_t fine_multiplier = l->fine.multiplier;
     const int32_t multiplier = l->output.multiplier;
     const uint32_t fine_right = (uint32_t)-l->fine.shift;
     const uint32_t right = (uint32_t)-l->output.shift;
-    const int32_t fine_half = (int32_t)(1u << (fine_right - 1));
-    const int32_t half = (int32_t)(1u << (right - 1));
+    const int32_t fine_half = equal ? 0 : (int32_t)(1u << (fine_right - 1));
     const int32_t zero = l->output_zero_point;
+    const int32_t half = (int32_t)(1u << (right - 1)) + (full ? zero * (1 << right) : 0);
     const int32_t low = l->low;
     const int32_t high = l->high;
 
     for (const int8_t *const end = coarse + l->count; coarse < end; coarse++, fine++, output++) {
-        const int32_t doubled = *fine * (1 << (ADD_LEFT_SHIFT + 1));
-        const int32_t fine_high = (int32_t)((fine_start + (int64_t)doubled * fine_multiplier) >> 32);
-        const int32_t addend = shift_right(fine_high, fine_half, fine_right);
-        const int32_t sum = *coarse * (1 << ADD_LEFT_SHIFT) + addend * 2;
-        const int32_t sum_high = (int32_t)((start + (int64_t)sum * multiplier) >> 32);
-        *output = (int8_t)clamp(shift_right(sum_high, half, right) + zero, low, high);
+        const int32_t doubled = *fine * (1 << (ADD_LEFT_SHIFT + 1)) - fine_zero;
+        const int32_t addend =
+            equal ? doubled / 2 : 2 * shift_right(high_multiply(doubled, fine_multiplier), fine_half, fine_right);
+        const int32_t sum = *coarse * (1 << ADD_LEFT_SHIFT) - coarse_zero + addend;
+        const int32_t value = shift_right(high_multiply(sum, multiplier), half, right);
+        *output = (int8_t)(full ? saturate(value) : clamp(value + zero, low, high));
     }
 }
 
+/* Right shifts by which a zero point can be moved to the left without leaving 32 bits. */
+#define MOST_ZERO_POINT_SHIFT 22
+
 void acs_add_s8(const acs_add_t *layer, const int8_t *coarse, const int8_t *fine, int8_t *output)
 {
-    if (layer->fine.shift < 0 && layer->output.shift < 0) {
-        add_quickly(layer, coarse, fine, output);
-    } else {
+    const bool equal = layer->fine.shift == 0 && layer->fine.multiplier == 1 << 30;
+    const bool full = layer->low == INT8_MIN && layer->high == INT8_MAX &&
+                      layer->output.shift >= -MOST_ZERO_POINT_SHIFT;
+    if (layer->output.shift >= 0 || (layer->fine.shift >= 0 && !equal)) {
         add_plainly(layer, coarse, fine, output);
+    } else if (full && equal) {
+        add_quickly(layer, coarse, fine, output, true, true);
+    } else if (full) {
+        add_quickly(layer, coarse, fine, output, false, true);
+    } else {
+        add_quickly(layer, coarse, fine, output, equal, false);
     }
 }
 

@@ -114,24 +114,34 @@ uint32_t acs_find_runs(const acs_source_t *source, uint32_t pair_bytes, acs_run_
 acs_stretch_t acs_next_stretch(const acs_source_t *source, uint16_t i, const acs_stretch_t *last);
 
 /**
- * Expands `pixels` neighbouring pixels of a stretch.
+ * Expands neighbouring pixels of a row into a window.
  *
  * @param input      the first pixel's channels
- * @param step       bytes from one pixel of the input to the next
  * @param words      words of the first pixel in the stretch's pair
- * @param word_step  words from one pixel to the next
  * @param pair_step  words from one pair to the next
  */
-void acs_expand(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
-                const int8_t *input, int32_t *words, uint32_t word_step, uint32_t pair_step);
+void acs_expand_row(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
+                    const int8_t *input, int32_t *words, uint32_t pair_step);
 
-/** A convolution in the forms ACS_PAIRED and ACS_WIDE, one source after the other; false: see scratch. */
+/** Expands one pixel; arguments as above. */
+void acs_expand_pixel(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point,
+                      const int8_t *input, int32_t *words, uint32_t pair_step);
+
+/** Expands pixels of a source in fours to [tile][active pair][2 pixels], tiles being tile_words apart. */
+void acs_expand_tiles(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
+                      const int8_t *input, int32_t *words, uint32_t tile_words);
+
+/**
+ * Work: the output channels that read one source. Of the output groups in the list those from the
+ * from-th up to the upto-th read it, and only those are in [first, last).
+ */
 typedef struct {
     const acs_conv_t *layer;
     acs_source_t source;
     uint32_t first, last;      /**< Output channels that read the source: last is the one behind. */
     const acs_list_t *outputs; /**< Output groups to compute, or NULL. */
-    int8_t *output;            /**< The whole tensor. */
+    uint16_t from, upto;
+    int8_t *output; /**< The whole tensor. */
     acs_scratch_t scratch;
 } acs_job_t;
 
@@ -160,15 +170,18 @@ static inline bool acs_writes_in_place(const acs_conv_t *layer)
     return acs_output_step(layer) % ACS_QUAD == 0;
 }
 
-/**
- * Calls a tile function for every quad that has an active channel, over neighbouring output pixels.
- *
- * @param tile    words, runs, end, tiles, pair_step; the rest is set here
- * @param odd     words from the first tile to the one that ends with an odd last pixel; 0: there is none
- * @param row     [4 * pixels, at least 8] memory for the output of a quad; NULL: it is written in place
- * @param pixel   index of the first output pixel, of `pixels`
- */
-void acs_compute_quads(const acs_job_t *job, acs_tile_function_t *function, acs_tile_t tile, uint32_t odd,
-                       int8_t *row, uint32_t pixel, uint32_t pixels);
+/** Neighbouring rows of output pixels that are computed from what is expanded. */
+typedef struct {
+    acs_tile_function_t *function;
+    acs_tile_t tile;  /**< Of the first row: words, runs, end, tiles, pair_step. */
+    uint32_t odd;     /**< Words from the first tile to one that ends with an odd last pixel; 0: there is none. */
+    uint32_t rows;    /**< The words of a row lie one word behind those of the row before. */
+    uint32_t pixel;   /**< Index of the first row's first pixel. */
+    uint32_t pixels;  /**< Of a row. */
+    int8_t *row;      /**< [4 * pixels, at least 8] for a quad's output; NULL: it is written in place. */
+} acs_strip_t;
+
+/** Computes every quad of a job that has an active channel. */
+void acs_compute_quads(const acs_job_t *job, const acs_strip_t *strip);
 
 #endif /* ACS_DSP_H */

@@ -31,8 +31,8 @@ static void expand_tap(const acs_job_t *job, const columns_t *columns, int32_t y
     acs_stretch_t stretch = {0, 0, 0};
     for (uint16_t i = 0; i < count; i++) {
         stretch = acs_next_stretch(&job->source, i, &stretch);
-        acs_expand(&job->source, &stretch, layer->input_zero_point, 1, pixel + stretch.group * image_bytes,
-                   at + stretch.pair * pair_step, 0, pair_step);
+        acs_expand_pixel(&job->source, &stretch, layer->input_zero_point, pixel + stretch.group * image_bytes,
+                         at + stretch.pair * pair_step, pair_step);
     }
 }
 
@@ -48,6 +48,37 @@ static void expand_pixel(const acs_job_t *job, const columns_t *columns, uint32_
         for (int32_t x = 0; x < layer->kernel.width; x++, at += ACS_TILE_PIXELS) {
             expand_tap(job, columns, top + y * layer->dilation.height, left + x * layer->dilation.width, at);
         }
+    }
+}
+
+/* Whether an output pixel reads just the input pixel of the same index, in fours. */
+static bool is_flat(const acs_job_t *job)
+{
+    const acs_conv_t *const layer = job->layer;
+    return layer->kernel.height * layer->kernel.width == 1 && layer->stride.height * layer->stride.width == 1 &&
+           layer->padding.height + layer->padding.width == 0 && layer->output.height <= layer->input.height &&
+           layer->output.width == layer->input.width && acs_fours(&job->source);
+}
+
+/* `pixels` output pixels from the first one on. */
+static void expand_pixels(const acs_job_t *job, const columns_t *columns, uint32_t first, uint32_t pixels)
+{
+    if (!is_flat(job) || pixels % ACS_TILE_PIXELS != 0) {
+        for (uint32_t p = 0; p < pixels; p++) {
+            expand_pixel(job, columns, first + p,
+                         columns->words + p / ACS_TILE_PIXELS * columns->tile_words + p % ACS_TILE_PIXELS);
+        }
+        return;
+    }
+    const uint32_t channels = job->source.channels;
+    const uint32_t image_bytes = acs_image_bytes(job->layer->input, channels);
+    const uint16_t count = acs_list_count(job->source.active, job->source.groups);
+    acs_stretch_t stretch = {0, 0, 0};
+    for (uint16_t i = 0; i < count; i++) {
+        stretch = acs_next_stretch(&job->source, i, &stretch);
+        acs_expand_tiles(&job->source, &stretch, job->layer->input_zero_point, pixels,
+                         job->source.images + stretch.group * image_bytes + first * channels, columns->words,
+                         columns->tile_words);
     }
 }
 
@@ -77,9 +108,12 @@ bool acs_conv_column(const acs_job_t *job)
     columns.words = (int32_t *)(void *)(row + (in_place ? 0u : tiles * ACS_QUAD * ACS_TILE_PIXELS));
     memset(columns.words, 0, 4 * tiles * columns.tile_words);
 
-    acs_tile_t tile = {.words = columns.words, .runs = runs, .end = runs + found};
-    acs_tile_function_t *const function =
-        layer->form == ACS_WIDE ? acs_tile_column_wide : acs_tile_column_paired;
+    acs_strip_t strip = {
+        .function = layer->form == ACS_WIDE ? acs_tile_column_wide : acs_tile_column_paired,
+        .tile = {.words = columns.words, .runs = runs, .end = runs + found},
+        .rows = 1,
+        .row = in_place ? NULL : row,
+    };
     for (uint32_t done = 0; done < pixels;) {
         uint32_t now = tiles * ACS_TILE_PIXELS < pixels - done ? tiles * ACS_TILE_PIXELS : pixels - done;
         if (now % ACS_TILE_PIXELS != 0 && now > 1) {
@@ -88,12 +122,11 @@ bool acs_conv_column(const acs_job_t *job)
             done--;
             now++;
         }
-        for (uint32_t p = 0; p < now; p++) {
-            expand_pixel(job, &columns, done + p,
-                         columns.words + p / ACS_TILE_PIXELS * columns.tile_words + p % ACS_TILE_PIXELS);
-        }
-        tile.tiles = (now + 1) / ACS_TILE_PIXELS;
-        acs_compute_quads(job, function, tile, 0, in_place ? NULL : row, done, now);
+        expand_pixels(job, &columns, done, now);
+        strip.tile.tiles = (now + 1) / ACS_TILE_PIXELS;
+        strip.pixel = done;
+        strip.pixels = now;
+        acs_compute_quads(job, &strip);
         done += now;
     }
     return true;

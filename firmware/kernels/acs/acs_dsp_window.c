@@ -43,10 +43,10 @@ static void expand_row(const acs_job_t *job, const rows_t *rows, int32_t at, uin
     acs_stretch_t stretch = {0, 0, 0};
     for (uint16_t i = 0; i < count; i++) {
         stretch = acs_next_stretch(&job->source, i, &stretch);
-        acs_expand(&job->source, &stretch, layer->input_zero_point, pixels,
-                   job->source.images + stretch.group * image_bytes + (uint32_t)at * row_bytes,
-                   rows->words + stretch.pair * rows->pair_step + left * ACS_WINDOW_ROWS + slot,
-                   ACS_WINDOW_ROWS, rows->pair_step);
+        acs_expand_row(&job->source, &stretch, layer->input_zero_point, pixels,
+                       job->source.images + stretch.group * image_bytes + (uint32_t)at * row_bytes,
+                       rows->words + stretch.pair * rows->pair_step + left * ACS_WINDOW_ROWS + slot,
+                       rows->pair_step);
     }
 }
 
@@ -55,10 +55,17 @@ static void roll(const rows_t *rows, uint32_t stride)
 {
     int32_t *row = rows->words;
     int32_t *const end = row + rows->pairs * rows->pair_step;
-    for (; row < end; row += ACS_WINDOW_ROWS) {
-        row[0] = row[2];
-        if (stride == 1) {
-            row[1] = row[3];
+    if (stride == 1) {
+        for (; row + ACS_WINDOW_ROWS < end; row += 2 * ACS_WINDOW_ROWS) {
+            memcpy(row, row + 2, 2 * sizeof *row);
+            memcpy(row + ACS_WINDOW_ROWS, row + ACS_WINDOW_ROWS + 2, 2 * sizeof *row);
+        }
+        if (row < end) {
+            memcpy(row, row + 2, 2 * sizeof *row);
+        }
+    } else {
+        for (; row < end; row += ACS_WINDOW_ROWS) {
+            row[0] = row[2];
         }
     }
 }
@@ -93,15 +100,17 @@ bool acs_conv_window(const acs_job_t *job)
     rows.words = (int32_t *)(void *)(row + row_bytes);
     memset(rows.words, 0, window_bytes);
 
-    const acs_tile_t tile = {
-        .words = rows.words,
-        .runs = runs,
-        .end = runs + found,
-        .tiles = width / ACS_TILE_PIXELS,
-        .pair_step = 4 * rows.pair_step,
+    acs_strip_t strip = {
+        .function = functions[stride - 1][layer->form == ACS_WIDE],
+        .tile = {.words = rows.words,
+                 .runs = runs,
+                 .end = runs + found,
+                 .tiles = width / ACS_TILE_PIXELS,
+                 .pair_step = 4 * rows.pair_step},
+        .odd = width % ACS_TILE_PIXELS ? (width - ACS_TILE_PIXELS) * stride * ACS_WINDOW_ROWS : 0u,
+        .pixels = width,
+        .row = in_place ? NULL : row,
     };
-    const uint32_t odd = width % ACS_TILE_PIXELS ? (width - ACS_TILE_PIXELS) * stride * ACS_WINDOW_ROWS : 0u;
-    acs_tile_function_t *const function = functions[stride - 1][layer->form == ACS_WIDE];
     /* Output rows that one window serves, image rows that it is tall, and those that it keeps when it moves. */
     const uint32_t served = stride == 1 ? 2u : 1u;
     const uint32_t kept = KERNEL - stride;
@@ -109,19 +118,16 @@ bool acs_conv_window(const acs_job_t *job)
     int32_t next = -(int32_t)layer->padding.height;
     for (uint32_t y = 0; y < layer->output.height; y += served) {
         const uint32_t left = layer->output.height - y;
-        const uint32_t rows_now = left < served ? left : served;
+        strip.rows = left < served ? left : served;
+        strip.pixel = y * width;
         if (have > 0) {
             roll(&rows, stride);
             have = kept;
         }
-        for (; have < rows_now + KERNEL - 1; have++, next++) {
+        for (; have < strip.rows + KERNEL - 1; have++, next++) {
             expand_row(job, &rows, next, have);
         }
-        for (uint32_t i = 0; i < rows_now; i++) {
-            acs_tile_t lower = tile;
-            lower.words += i;
-            acs_compute_quads(job, function, lower, odd, in_place ? NULL : row, (y + i) * width, width);
-        }
+        acs_compute_quads(job, &strip);
     }
     return true;
 }

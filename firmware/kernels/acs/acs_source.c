@@ -89,33 +89,65 @@ static inline int32_t load_four(const int8_t *bytes)
     return four;
 }
 
-/* Channels in fours: two pairs from one load. */
-static void expand_fours(uint32_t channels, int32_t zero_point, uint32_t pixels, const int8_t *input,
-                         int32_t *words, uint32_t word_step, uint32_t pair_step)
+void acs_expand_row(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
+                    const int8_t *input, int32_t *words, uint32_t pair_step)
 {
+    const uint32_t channels = source->channels;
+    if (!acs_fours(source)) {
+        for (uint32_t p = 0; p < pixels; p++, input += channels, words += ACS_WINDOW_ROWS) {
+            acs_expand_pixel(source, stretch, zero_point, input, words, pair_step);
+        }
+        return;
+    }
     const int32_t offset = offset_of(zero_point);
-    for (uint32_t p = 0; p < pixels; p++, words += word_step) {
-        const int8_t *const end = input + channels;
-        for (int32_t *to = words; input < end; input += 4, to += 2 * pair_step) {
-            const int32_t four = load_four(input);
-            to[0] = even_bytes(offset, four);
-            to[pair_step] = odd_bytes(offset, four);
+    for (uint32_t c = 0; c < channels; c += 4, words += 2 * pair_step) {
+        const int8_t *from = input + c;
+        int32_t *even = words;
+        int32_t *odd = words + pair_step;
+        const int32_t *const end = words + pixels * ACS_WINDOW_ROWS;
+        for (; even < end; even += ACS_WINDOW_ROWS, odd += ACS_WINDOW_ROWS, from += channels) {
+            const int32_t four = load_four(from);
+            *even = even_bytes(offset, four);
+            *odd = odd_bytes(offset, four);
         }
     }
 }
 
-void acs_expand(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
-                const int8_t *input, int32_t *words, uint32_t word_step, uint32_t pair_step)
+void acs_expand_pixel(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point,
+                      const int8_t *input, int32_t *words, uint32_t pair_step)
 {
+    const int8_t *const end = input + source->channels;
     if (acs_fours(source)) {
-        expand_fours(source->channels, zero_point, pixels, input, words, word_step, pair_step);
+        const int32_t offset = offset_of(zero_point);
+        for (; input < end; input += 4, words += 2 * pair_step) {
+            const int32_t four = load_four(input);
+            words[0] = even_bytes(offset, four);
+            words[pair_step] = odd_bytes(offset, four);
+        }
         return;
     }
-    for (uint32_t p = 0; p < pixels; p++, words += word_step) {
-        uint32_t half = stretch->half;
-        for (uint32_t c = 0; c < source->channels; c++, half++) {
-            int16_t *const halves = (int16_t *)(words + half / 2 * pair_step);
-            halves[half % 2] = (int16_t)(*input++ - zero_point);
+    for (uint32_t half = stretch->half; input < end; half++) {
+        int16_t *const halves = (int16_t *)(words + half / 2 * pair_step);
+        halves[half % 2] = (int16_t)(*input++ - zero_point);
+    }
+}
+
+void acs_expand_tiles(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
+                      const int8_t *input, int32_t *words, uint32_t tile_words)
+{
+    const uint32_t channels = source->channels;
+    const int32_t offset = offset_of(zero_point);
+    words += stretch->pair * ACS_TILE_PIXELS;
+    for (uint32_t p = 0; p < pixels; p += ACS_TILE_PIXELS, input += ACS_TILE_PIXELS * channels, words += tile_words) {
+        const int8_t *const end = input + channels;
+        int32_t *to = words;
+        for (const int8_t *from = input; from < end; from += 4, to += 2 * ACS_TILE_PIXELS) {
+            const int32_t first = load_four(from);
+            const int32_t second = load_four(from + channels);
+            to[0] = even_bytes(offset, first);
+            to[1] = even_bytes(offset, second);
+            to[2] = odd_bytes(offset, first);
+            to[3] = odd_bytes(offset, second);
         }
     }
 }

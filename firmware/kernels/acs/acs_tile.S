@@ -2,7 +2,7 @@
 /*
  * acs_tile.S: four output channels by two pixels, for Arm cores with DSP instructions and an FPU.
  *
- * acs_tile.c has the same in C. acs_dsp.h says how words, weights and the table `finish` lie. An inner
+ * acs_tile_twin.c has the same in C. acs_dsp.h says how words, weights and the table `finish` lie. An inner
  * loop and what finishes its sums take less than 1 KB together, to stay in a small instruction cache.
  *
  * Registers of a tile: r0 words, r1 weights, r2 .. r9 sums, r10 r11 weights, r12 lr words of the two

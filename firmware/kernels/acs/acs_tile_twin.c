@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* acs_tile.c: the tiles of acs_tile.S in C, number for number, for every target without its instructions. */
+/* acs_tile_twin.c: the tiles of acs_tile.S in C, number for number, for every target without its instructions. */
 #include "acs_dsp.h"
 
 /* C leaves both to the compiler; every compiler for these chips does it so, and the numbers need it. */
