@@ -43,8 +43,25 @@ def wide(case: ConvCase) -> Packed:
     return Packed("ACS_WIDE", words, _layout(words, "output channel"), *_finish(case, _of_quads(case, case.op.bias)))
 
 
+def winograd(case: ConvCase) -> Packed:
+    """3x3 weights transformed for tiles of 2x2 pixels, four times what is usual."""
+    points = np.einsum("ik,oklc,jl->oijc", _WINOGRAD, case.weights.astype(np.int64), _WINOGRAD)
+    by_point = ordered_inputs(case, points.reshape(len(points), -1, points.shape[3]))
+    words = _as_int32(_in_words(_of_quads(case, by_point)).transpose(0, 2, 3, 1))
+    shape = ", ".join(map(str, words.shape))
+    layout = f"{{{shape}}}: [quad of output channels][point][pair of input channels][output channel]"
+    starts = 4 * _of_quads(case, case.op.bias)
+    table = np.concatenate([starts[..., None], _requantization(case)], -1)
+    return Packed(
+        "ACS_WINOGRAD", words, layout, _as_int32(table), "[quad][output channel]: 4 * bias, multiplier, rounding, shift"
+    )
+
+
+#: Twice Winograd's matrix G, which makes it integer.
+_WINOGRAD = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]], np.int64)
+
 #: By the name that `acsgen.plan.conv_case.Form` gives.
-FORMS: Mapping[str, Callable[[ConvCase], Packed]] = {"paired": paired, "wide": wide}
+FORMS: Mapping[str, Callable[[ConvCase], Packed]] = {"paired": paired, "wide": wide, "winograd": winograd}
 
 
 def ordered_inputs(case: ConvCase, weights: NDArray[Any]) -> NDArray[np.int64]:
@@ -76,8 +93,12 @@ def _of_quads(case: ConvCase, values: NDArray[Any]) -> NDArray[np.int64]:
 
 def _words(halves: NDArray[np.int64]) -> Int32:
     """(quad, words of a tap, pair, tap, 2 halves) as (quad, pair, tap, words of a tap)."""
-    words = (halves[..., 0] & 0xFFFF) | (halves[..., 1] << 16)
-    return _as_int32(words.transpose(0, 2, 3, 1))
+    return _as_int32(_in_words(halves).transpose(0, 2, 3, 1))
+
+
+def _in_words(halves: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(..., 2 numbers of 16 bits) as (...)."""
+    return (halves[..., 0] & 0xFFFF) | (halves[..., 1] << 16)
 
 
 def _as_int32(values: NDArray[np.int64]) -> Int32:
@@ -87,12 +108,16 @@ def _as_int32(values: NDArray[np.int64]) -> Int32:
 
 def _finish(case: ConvCase, starts: NDArray[np.int64]) -> tuple[Int32, str]:
     """(quad, 16): the sums to start from, then multiplier, rounding, shift of each channel."""
-    how = case.requantize
-    multiplier = _of_quads(case, how.multiplier)
-    shift = np.where(multiplier == 0, 1, -_of_quads(case, how.shift))
-    rounding = (np.int64(1) << (shift - 1)) + (np.int64(case.output_zero_point) << shift)
-    table = np.concatenate([starts, np.stack([multiplier, rounding, shift], -1).reshape(len(starts), -1)], 1)
+    table = np.concatenate([starts, _requantization(case).reshape(len(starts), -1)], 1)
     return _as_int32(table), "[quad]: four sums to start from, then multiplier, rounding, shift of each channel"
+
+
+def _requantization(case: ConvCase) -> NDArray[np.int64]:
+    """(quad, 4, 3): multiplier, rounding with the zero point, and right shift of each channel."""
+    multiplier = _of_quads(case, case.requantize.multiplier)
+    shift = np.where(multiplier == 0, 1, -_of_quads(case, case.requantize.shift))
+    rounding = (np.int64(1) << (shift - 1)) + (np.int64(case.output_zero_point) << shift)
+    return np.stack([multiplier, rounding, shift], -1)
 
 
 def _layout(words: Int32, last: str) -> str:

@@ -24,6 +24,10 @@ COLUMN_BYTES = 2048
 SHIFTS = range(1, 23)
 #: A sum that is doubled before it is multiplied.
 MAX_SUM = (1 << 30) - 1
+#: Winograd's way gives four times a sum.
+MAX_WINOGRAD_SUM = (1 << 29) - 1
+#: Points of a transformed tile of 2x2 pixels.
+WINOGRAD_POINTS = 16
 #: The second channel of a packed word has 24 bits.
 MAX_PAIRED_SUM = (1 << 23) - 1
 MAX_WEIGHT = 127
@@ -73,6 +77,29 @@ def is_window(case: ConvCase) -> bool:
         and case.stride in ((1, 1), (2, 2))
         and case.target[1] >= TILE_PIXELS
     )
+
+
+def is_winograd(case: ConvCase) -> bool:
+    """Whether Winograd's way is open to a convolution, and exact: acs_conv_winograd()."""
+    least, greatest = case.sums()
+    return (
+        finishes_shortly(case)
+        and is_window(case)
+        and case.stride == (1, 1)
+        and case.target[0] % 2 == 0
+        and case.target[1] % 2 == 0
+        and case.image_channels % 4 == 0
+        and _writes_in_place(case)
+        and bool(greatest.max() <= MAX_WINOGRAD_SUM and least.min() >= -MAX_WINOGRAD_SUM)
+    )
+
+
+def winograd_scratch(case: ConvCase) -> int:
+    """Bytes of runs, of the window, of the sums of a quad and two tiles, of a row of transformed inputs."""
+    twos = -(-case.target[1] // 4)
+    window = 4 * pairs_of(case) * (4 * twos + 2) * WINDOW_ROWS
+    sums = 4 * WINOGRAD_POINTS * QUAD * TILE_PIXELS
+    return _run_bytes(case) + window + sums + 4 * twos * pairs_of(case) * WINOGRAD_POINTS * TILE_PIXELS
 
 
 def pairs_of(case: ConvCase) -> int:

@@ -70,7 +70,8 @@ typedef struct {
 typedef enum {
     ACS_PLAIN = 0,  /**< weights, bias, multiplier and shift. */
     ACS_PAIRED = 1, /**< words and finish: two output channels in one 16-bit weight, where that is exact. */
-    ACS_WIDE = 2    /**< words and finish: 16-bit weights. */
+    ACS_WIDE = 2,    /**< words and finish: 16-bit weights. */
+    ACS_WINOGRAD = 3 /**< words and finish: 3x3 weights as Winograd's transform wants them. */
 } acs_form_t;
 
 /**

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from acsgen.emit.acs_weights import FORMS
 from acsgen.golden.operators import compute
 from acsgen.graph import AvgPool, Conv2D, DepthwiseConv2D, MaxPool
-from acsgen.plan.acs_forms import finishes_shortly
+from acsgen.plan.acs_forms import finishes_shortly, is_winograd
 from acsgen.plan.conv_case import ConvCase, conv_case
 from acsgen.plan.kernel_sets import no_scratch
 from tests.firmware.calls import (
@@ -43,7 +43,7 @@ from tests.graphs import divisors
 Rng = np.random.Generator
 
 #: acs_form_t.
-FORM_NUMBERS = {"plain": 0, "paired": 1, "wide": 2}
+FORM_NUMBERS = {"plain": 0, "paired": 1, "wide": 2, "winograd": 3}
 
 #: More than any of these cases needs.
 SCRATCH = 1 << 17
@@ -120,7 +120,8 @@ def forms_of(kernels: Kernels, case: cases.Case, groups: tuple[int, ...]) -> lis
     """The form that the kernel set chooses, and those that are exact as well."""
     choose = kernels.kernel_set.conv_form
     chosen = "plain" if choose is None else choose(as_conv_case(case, groups)).name
-    return [chosen] if chosen == "plain" else sorted({chosen, "wide", "plain"})
+    winograd = {"winograd"} if chosen != "plain" and is_winograd(as_conv_case(case, groups)) else set()
+    return [chosen] if chosen == "plain" else sorted({chosen, "wide", "plain", *winograd})
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -128,11 +129,11 @@ def forms_of(kernels: Kernels, case: cases.Case, groups: tuple[int, ...]) -> lis
 def test_conv(judged: Kernels, draw: Callable[[Rng, int], cases.Case], groups: int) -> None:
     """Plain and grouped, the output in as many groups as the input or in several times as many."""
     calls, forms = [], Counter[str]()
-    for seed in range(60):
+    for seed in range(80):
         rng = np.random.default_rng((groups, seed))
         case = draw(rng, groups)
         x, y = one_sample(case)
-        output_groups = groups * int(rng.choice(divisors(y.shape[2] // groups)))
+        output_groups = groups * some_divisor(rng, y.shape[2] // groups)
         active = random_list(rng, output_groups)
         expected = laid_out(y, output_groups, expanded(active, output_groups))
         for form in forms_of(judged, case, (groups, output_groups)):
@@ -141,21 +142,30 @@ def test_conv(judged: Kernels, draw: Callable[[Rng, int], cases.Case], groups: i
             calls.append(Call(request("conv", *arguments), expected, why))
             forms[form] += 1
     assert_outputs(judged, calls)
-    assert_all_forms(judged, forms)
+    assert_forms(
+        judged, forms, {"plain", "wide", "paired"} | ({"winograd"} if draw is cases.conv2d_in_fours else set())
+    )
 
 
-def assert_all_forms(kernels: Kernels, forms: Counter[str]) -> None:
-    wanted = {"plain"} if kernels.kernel_set.conv_form is None else set(FORM_NUMBERS)
-    assert set(forms) == wanted and min(forms.values()) >= 10, forms
+def some_divisor(rng: Rng, channels: int) -> int:
+    """Into how many groups channels fall; often of a multiple of four."""
+    choices = divisors(channels)
+    fours = [groups for groups in choices if channels // groups % 4 == 0]
+    return int(rng.choice(fours if fours and rng.random() < 0.6 else choices))
+
+
+def assert_forms(kernels: Kernels, forms: Counter[str], wanted: set[str]) -> None:
+    wanted = {"plain"} if kernels.kernel_set.conv_form is None else wanted
+    assert set(forms) >= wanted and min(forms.values()) >= 5, forms
 
 
 def join_case(rng: Rng) -> tuple[cases.Case, int]:
     """A convolution whose input channels fall into several groups, and how many."""
     while True:
         case = cases.conv2d(rng) if rng.random() < 0.6 else cases.conv2d_in_fours(rng)
-        choices = divisors(case.sources[0].shape[2])[1:]
-        if choices:
-            return case, int(rng.choice(choices))
+        groups = some_divisor(rng, case.sources[0].shape[2])
+        if groups > 1:
+            return case, groups
 
 
 def closed_input(case: cases.Case, groups: int, active: List | None) -> tuple[cases.Case, list[int]]:
@@ -182,7 +192,7 @@ def test_conv_join(judged: Kernels) -> None:
         garbage[..., channels] = case.values[0][0][..., channels]
 
         _, y = one_sample(case)
-        output_groups = int(rng.choice(divisors(y.shape[2])))
+        output_groups = some_divisor(rng, y.shape[2])
         outputs = random_list(rng, output_groups)
         expected = laid_out(y, output_groups, expanded(outputs, output_groups))
         for form in forms_of(judged, case, (groups, output_groups)):
@@ -191,7 +201,7 @@ def test_conv_join(judged: Kernels) -> None:
             calls.append(Call(request("conv_join", *arguments, grouped(garbage, groups), SCRATCH), expected, why))
             forms[form] += 1
     assert_outputs(judged, calls)
-    assert_all_forms(judged, forms)
+    assert_forms(judged, forms, set(FORM_NUMBERS))
     assert min(ways[way] for way in ("none", "all", "packed", "zeros")) >= 10, ways
 
 

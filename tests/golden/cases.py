@@ -60,12 +60,13 @@ def conv2d(rng: Rng, groups: int = 1) -> Case:
 
 def conv2d_in_fours(rng: Rng, groups: int = 1) -> Case:
     """As networks have them: multiples of four channels, a square kernel, a stride of 1 or 2."""
-    shape = (*_size(rng), 4 * groups * int(rng.integers(1, 5)))
-    kernel, stride = int(rng.choice([1, 3, 3, 5])), int(rng.integers(1, 3))
+    size = _size(rng) if rng.random() < 0.3 else (2 * int(rng.integers(1, 6)), 2 * int(rng.integers(1, 6)))
+    shape = (*size, 4 * groups * int(rng.integers(1, 5)))
+    kernel, stride = int(rng.choice([1, 3, 3, 3, 5])), int(rng.choice([1, 1, 2]))
     padding = Padding.same((shape[0], shape[1]), (kernel, kernel), (stride, stride))
     if min(shape[:2]) >= kernel and rng.random() < 0.3:
         padding = Padding()
-    filters = groups * int(rng.choice([1, 2, 4, 8, 12]))
+    filters = groups * int(rng.choice([2, 4, 4, 8, 12]))
     weights = _weights(rng, (filters, kernel, kernel, shape[2] // groups))
     op = Conv2D(
         "c", ("x",), "y", weights, _no_bias(filters), (stride, stride), padding, (1, 1), groups, _activation(rng)

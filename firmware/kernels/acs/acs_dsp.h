@@ -16,6 +16,7 @@
  *   low bytes (SXTB16) gives E = sum(c0); then sum(c1) = (P - E) / 256 exactly, as long as it fits 24 bits.
  *   acsgen proves that before it chooses this form.
  * - ACS_WIDE: four words, c0 c1 c2 c3, each 16 bits for each channel of the input pair.
+ * ACS_WINOGRAD is explained below.
  *
  * Finish: [quad][16]: four sums to start from, then multiplier, rounding, shift of each channel. For a sum
  * of `sum`:  h = (2 * sum * multiplier + 2^31) >> 32;  output = sat8((h + (h >> 31) + rounding) >> shift),
@@ -58,7 +59,10 @@ typedef struct {
     const acs_run_t *end;
     uint32_t tiles;          /**< At least one. */
     uint32_t output_step;    /**< Bytes from one pixel's output to the next one's. */
-    uint32_t pair_step;      /**< Windows: bytes from one pair's words to the next one's. */
+    uint32_t pair_step;      /**< Windows: bytes from one pair's words to the next one's; Winograd: of two tiles. */
+    uint32_t point_bytes;    /**< Winograd: weights of a quad at one point. */
+    int32_t *sums;           /**< Winograd: [ACS_WINOGRAD_SUMS] memory. */
+    uint32_t row_step;       /**< Winograd: bytes from an output row to the next. */
 } acs_tile_t;
 
 /**
@@ -72,6 +76,40 @@ typedef void acs_tile_function_t(const acs_tile_t *tile);
 acs_tile_function_t acs_tile_column_paired, acs_tile_column_wide;
 acs_tile_function_t acs_tile_window_1_paired, acs_tile_window_1_wide;
 acs_tile_function_t acs_tile_window_2_paired, acs_tile_window_2_wide;
+
+/**
+ * Winograd's F(2x2, 3x3) in integers. A tile is 2x2 pixels; from the 4x4 inputs d below it, and a filter g:
+ *
+ *     V = B d B^T     U = G g G^T     m = sum over the input channels of U * V, point by point
+ *     four times the output = A m A^T
+ *
+ *         | 1  0 -1  0 |        | 2  0  0 |        | 1  1  1  0 |
+ *     B = | 0  1  1  0 |    G = | 1  1  1 |    A = | 0  1 -1 -1 |
+ *         | 0 -1  1  0 |        | 1 -1  1 |
+ *         | 0  1  0 -1 |        | 0  0  2 |
+ *
+ * G is twice what is usual, so that all is integer: |V| <= 1020 and |U| <= 1143 are 16-bit numbers, and what
+ * comes out is divisible by four. Sums may wrap on the way; four times the output must fit 32 bits.
+ *
+ * Transformed inputs: [two tiles][active pair][16 points][2 tiles]. Weights (ACS_WINOGRAD): [quad][16
+ * points][pair of input channels][4 output channels]; a run is of the pairs of one point. Finish: [quad][4
+ * output channels]: four times the bias, multiplier, rounding, shift.
+ */
+#define ACS_WINOGRAD_POINTS 16u
+#define ACS_WINOGRAD_SUMS (ACS_WINOGRAD_POINTS * ACS_QUAD * ACS_TILE_PIXELS)
+
+/**
+ * Transforms a pair's window.
+ *
+ * @param columns      of the pair, in a window: two for each tile and two more
+ * @param transformed  of the pair, in the first two tiles
+ * @param twos         how many times two tiles
+ * @param two_bytes    from two tiles to the next two
+ */
+void acs_winograd_input(const int32_t *columns, int32_t *transformed, uint32_t twos, uint32_t two_bytes);
+
+/** A row of tiles for one quad; words are transformed inputs. If tiles are odd, the last one's partner is not written. */
+acs_tile_function_t acs_winograd_quad;
 
 /** What a set of output channels reads: the active ones of `groups` images that lie one behind the other. */
 typedef struct {
@@ -149,12 +187,18 @@ typedef struct {
 bool acs_is_window(const acs_conv_t *layer);
 bool acs_conv_window(const acs_job_t *job);
 
+/** The same of stride 1 and an even output, in fours of input and output channels, by Winograd's way. */
+bool acs_conv_winograd(const acs_job_t *job);
+
 /** Everything else: the pixels under every window are laid side by side, a few tiles at a time. */
 bool acs_conv_column(const acs_job_t *job);
 
 /** Words of the weights of one pair of input channels. */
 static inline uint32_t acs_pair_words(const acs_conv_t *layer)
 {
+    if (layer->form == ACS_WINOGRAD) {
+        return ACS_WINOGRAD_POINTS * ACS_QUAD;
+    }
     return (layer->form == ACS_WIDE ? 4u : 2u) * layer->kernel.height * layer->kernel.width;
 }
 

@@ -121,6 +121,9 @@ static void clamp_outputs(const acs_conv_t *layer, const acs_list_t *active, int
 
 static bool convolve(const acs_job_t *job)
 {
+    if (job->layer->form == ACS_WINOGRAD) {
+        return acs_conv_winograd(job);
+    }
     return acs_is_window(job->layer) ? acs_conv_window(job) : acs_conv_column(job);
 }
 

@@ -70,6 +70,53 @@ static void roll(const rows_t *rows, uint32_t stride)
     }
 }
 
+/* Moves the window down to output row y: image rows that it has not yet are expanded. */
+static void move_to(const acs_job_t *job, const rows_t *rows, uint32_t y, uint32_t height)
+{
+    const uint32_t stride = job->layer->stride.height;
+    const int32_t top = (int32_t)(y * stride) - job->layer->padding.height;
+    uint32_t slot = 0;
+    if (y > 0) {
+        roll(rows, stride);
+        slot = KERNEL - stride;
+    }
+    for (; slot < height; slot++) {
+        expand_row(job, rows, top + (int32_t)slot, slot);
+    }
+}
+
+/* Scratch, one piece after the other. */
+static void *take(acs_scratch_t *scratch, uint32_t bytes)
+{
+    void *const piece = scratch->data;
+    if (scratch->bytes < bytes) {
+        return NULL;
+    }
+    scratch->data = (int8_t *)piece + bytes;
+    scratch->bytes -= bytes;
+    return piece;
+}
+
+/* Runs and an empty window. false: the scratch is too small. */
+static bool begin(const acs_job_t *job, uint32_t pair_bytes, acs_scratch_t *scratch, acs_tile_t *tile, rows_t *rows)
+{
+    const uint16_t count = acs_list_count(job->source.active, job->source.groups);
+    acs_run_t *const runs = take(scratch, (count > 0 ? count : 1u) * (uint32_t)sizeof *runs);
+    if (runs == NULL) {
+        return false;
+    }
+    tile->runs = runs;
+    tile->end = runs + acs_find_runs(&job->source, pair_bytes, runs, &rows->pairs);
+    rows->pair_step = rows->columns * ACS_WINDOW_ROWS;
+    const uint32_t bytes = (uint32_t)sizeof *rows->words * rows->pairs * rows->pair_step;
+    rows->words = take(scratch, bytes);
+    if (rows->words == NULL) {
+        return false;
+    }
+    memset(rows->words, 0, bytes);
+    return true;
+}
+
 bool acs_conv_window(const acs_job_t *job)
 {
     static acs_tile_function_t *const functions[2][2] = {
@@ -79,54 +126,66 @@ bool acs_conv_window(const acs_job_t *job)
     const acs_conv_t *const layer = job->layer;
     const uint32_t stride = layer->stride.width;
     const uint32_t width = layer->output.width;
-    const uint16_t count = acs_list_count(job->source.active, job->source.groups);
-    /* Scratch: the runs, a row of output where a quad is not written in place, the window. */
-    acs_run_t *const runs = job->scratch.data;
-    const uint32_t run_bytes = (count > 0 ? count : 1u) * (uint32_t)sizeof *runs;
-    const bool in_place = acs_writes_in_place(layer);
-    const uint32_t row_bytes = in_place ? 0u : ACS_QUAD * width;
-    if (job->scratch.bytes < run_bytes) {
-        return false;
-    }
-    rows_t rows;
-    const uint32_t found = acs_find_runs(&job->source, 4 * acs_pair_words(layer), runs, &rows.pairs);
-    rows.columns = (width - 1) * stride + KERNEL;
-    rows.pair_step = rows.columns * ACS_WINDOW_ROWS;
-    const uint32_t window_bytes = 4 * rows.pairs * rows.pair_step;
-    if (job->scratch.bytes < run_bytes + row_bytes + window_bytes) {
-        return false;
-    }
-    int8_t *const row = (int8_t *)(runs + run_bytes / sizeof *runs);
-    rows.words = (int32_t *)(void *)(row + row_bytes);
-    memset(rows.words, 0, window_bytes);
-
+    acs_scratch_t scratch = job->scratch;
+    rows_t rows = {.columns = (width - 1) * stride + KERNEL};
     acs_strip_t strip = {
         .function = functions[stride - 1][layer->form == ACS_WIDE],
-        .tile = {.words = rows.words,
-                 .runs = runs,
-                 .end = runs + found,
-                 .tiles = width / ACS_TILE_PIXELS,
-                 .pair_step = 4 * rows.pair_step},
         .odd = width % ACS_TILE_PIXELS ? (width - ACS_TILE_PIXELS) * stride * ACS_WINDOW_ROWS : 0u,
         .pixels = width,
-        .row = in_place ? NULL : row,
     };
-    /* Output rows that one window serves, image rows that it is tall, and those that it keeps when it moves. */
-    const uint32_t served = stride == 1 ? 2u : 1u;
-    const uint32_t kept = KERNEL - stride;
-    uint32_t have = 0;
-    int32_t next = -(int32_t)layer->padding.height;
+    if (!begin(job, 4 * acs_pair_words(layer), &scratch, &strip.tile, &rows)) {
+        return false;
+    }
+    if (!acs_writes_in_place(layer)) {
+        strip.row = take(&scratch, ACS_QUAD * width);
+        if (strip.row == NULL) {
+            return false;
+        }
+    }
+    strip.tile.words = rows.words;
+    strip.tile.tiles = width / ACS_TILE_PIXELS;
+    strip.tile.pair_step = 4 * rows.pair_step;
+    const uint32_t served = stride == 1 ? ACS_WINDOW_ROWS - KERNEL + 1 : 1u; /* output rows */
     for (uint32_t y = 0; y < layer->output.height; y += served) {
         const uint32_t left = layer->output.height - y;
         strip.rows = left < served ? left : served;
         strip.pixel = y * width;
-        if (have > 0) {
-            roll(&rows, stride);
-            have = kept;
+        move_to(job, &rows, y, strip.rows + KERNEL - 1);
+        acs_compute_quads(job, &strip);
+    }
+    return true;
+}
+
+bool acs_conv_winograd(const acs_job_t *job)
+{
+    const acs_conv_t *const layer = job->layer;
+    const uint32_t width = layer->output.width;
+    const uint32_t tiles = width / 2;
+    const uint32_t twos = (tiles + 1) / 2;
+    const uint32_t pair_words = ACS_WINOGRAD_POINTS * ACS_TILE_PIXELS;
+    acs_scratch_t scratch = job->scratch;
+    rows_t rows = {.columns = 4 * twos + 2};
+    acs_strip_t strip = {.function = acs_winograd_quad, .rows = 1, .pixels = width};
+    if (!begin(job, 4 * ACS_QUAD, &scratch, &strip.tile, &rows)) {
+        return false;
+    }
+    strip.tile.sums = take(&scratch, 4 * ACS_WINOGRAD_SUMS);
+    int32_t *const transformed = take(&scratch, 4 * twos * rows.pairs * pair_words);
+    if (strip.tile.sums == NULL || transformed == NULL) {
+        return false;
+    }
+    strip.tile.words = transformed;
+    strip.tile.tiles = tiles;
+    strip.tile.pair_step = 4 * rows.pairs * pair_words;
+    strip.tile.point_bytes = 4 * ACS_QUAD * acs_pairs(&job->source);
+    strip.tile.row_step = width * acs_output_step(layer);
+    for (uint32_t y = 0; y < layer->output.height; y += 2) {
+        move_to(job, &rows, y, ACS_WINDOW_ROWS);
+        for (uint32_t pair = 0; pair < rows.pairs; pair++) {
+            acs_winograd_input(rows.words + pair * rows.pair_step, transformed + pair * pair_words, twos,
+                               strip.tile.pair_step);
         }
-        for (; have < strip.rows + KERNEL - 1; have++, next++) {
-            expand_row(job, &rows, next, have);
-        }
+        strip.pixel = y * width;
         acs_compute_quads(job, &strip);
     }
     return true;
