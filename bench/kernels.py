@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instructions of single layers, gated layers and ResNet8, by kernel set, exact, in QEMU.
 
-    python -m bench.kernels [--board mps2-an386] [--kernels acs] [--only 3x3] [-o build/bench/kernels.json]
+    python -m bench.kernels [--board mps2-an386] [--kernels acs_no_winograd] [--only 3x3] [-o build/bench/kernels.json]
 
 Every figure is of a generated and built project whose outputs equal the golden model's.
 """
@@ -45,7 +45,14 @@ GATED = {
     "1x1 C=64, 8 a block": (16, 64, 1, 8),
 }
 DENSITIES = (0.75, 0.5, 0.25)
-DEFAULT_KERNELS = ("cmsis_nn", "acs")
+#: Kernel sets with their options of `generate`.
+VARIANTS: dict[str, tuple[str, bool]] = {
+    "cmsis_nn": ("cmsis_nn", False),
+    "acs_no_winograd": ("acs", False),
+    "acs": ("acs", True),
+    "portable": ("portable", False),
+}
+DEFAULT_VARIANTS = ("cmsis_nn", "acs_no_winograd", "acs")
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,8 @@ def measure(graph: Graph, board: Board, kernels: str, folder: Path) -> Count:
     """Generates, builds and runs a graph on one input; AcsgenError if a bit is wrong."""
     model, project = folder / "model.acsq", folder / "project"
     save_acsq(graph, model)
-    generate(model, board, project, name="bench", kernels=kernels, force=True)
+    kernel_set, winograd = VARIANTS[kernels]
+    generate(model, board, project, name="bench", kernels=kernel_set, winograd=winograd, force=True)
     elf = build(project).elf
     x = np.random.default_rng(1).integers(-128, 128, graph.shape(graph.input)).astype(np.int8)
     counts = []
@@ -126,22 +134,22 @@ def gated_rows(name: str, kernels: str, board: Board, folder: Path) -> list[Gate
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--board", default="mps2-an386")
-    parser.add_argument("--kernels", action="append", help="a kernel set, may be given several times")
+    parser.add_argument("--kernels", action="append", choices=VARIANTS, help="may be given several times")
     parser.add_argument("--only", default="", help="layers whose name holds this text")
     parser.add_argument("-o", "--output", type=Path, default=Path("build/bench/kernels.json"))
     options = parser.parse_args(arguments)
     board = load_board(options.board)
     layers, gated = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for kernels in options.kernels or DEFAULT_KERNELS:
+        for kernels in options.kernels or DEFAULT_VARIANTS:
             for name in (name for name in (*LAYERS, *NETWORKS) if options.only in name):
                 layers.append(row := layer_row(name, kernels, board, Path(folder)))
-                print(f"{kernels:10} {name:26} {row.instructions:10,} instructions {row.ipm:7.3f} a MAC", flush=True)
+                print(f"{kernels:16}{name:26} {row.instructions:10,} instructions {row.ipm:7.3f} a MAC", flush=True)
             for name in (name for name in GATED if options.only in f"gated {name}"):
                 for each in gated_rows(name, kernels, board, Path(folder)):
                     gated.append(each)
                     text = f"{each.instructions:10,} instructions, efficiency {each.efficiency:.3f}"
-                    print(f"{kernels:10} {name:22} {each.density:3.0%} {text}", flush=True)
+                    print(f"{kernels:16}{name:22} {each.density:3.0%} {text}", flush=True)
     document = {"board": board.name, "layers": [asdict(r) for r in layers], "gated": [asdict(r) for r in gated]}
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

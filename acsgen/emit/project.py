@@ -15,7 +15,7 @@ from typing import Any
 
 from acsgen import __version__
 from acsgen.emit.calls import Writer
-from acsgen.emit.fit import check_fit
+from acsgen.emit.fit import check_fit, spare_of
 from acsgen.emit.libraries import LIBRARIES
 from acsgen.emit.names import model_identifier
 from acsgen.emit.render import environment, model_files
@@ -65,12 +65,16 @@ def generate(
     name: str | None = None,
     kernels: str | None = None,
     cmsis_nn: Path | None = None,
+    winograd: bool = True,
+    flash_budget: int | None = None,
     force: bool = False,
 ) -> Project:
     """Writes the project that runs `model` (an `.acsq` file) on `board` to the folder `out`.
 
     name: C name of the model, by default the model's own. kernels: the kernel set, by default the board's first
-    choice. cmsis_nn: a CMSIS-NN checkout to take the sources from instead of the pinned ones. force: replace a
+    choice. cmsis_nn: a CMSIS-NN checkout to take the sources from instead of the pinned ones. winograd: whether the
+    kernel set `acs` may take its way where flash and RAM allow. flash_budget: bytes that the firmware may take at
+    most, by default what the board has. force: replace a
     project that is there; if it was edited since it was generated, it is moved aside, not lost.
 
     The folder appears whole or not at all. Raises AcsgenError if the model does not fit the board, if `out`
@@ -83,8 +87,11 @@ def generate(
     graph = load_acsq(model)
     c_name = model_identifier(name or graph.name)
     planned = plan(graph, kernel_set)
+    if winograd:
+        spare = spare_of(board, planned, Writer(planned, c_name).constant_bytes, flash_budget)
+        planned = plan(graph, kernel_set, spare)
     writer = Writer(planned, c_name)
-    check_fit(board, planned, writer.constant_bytes)
+    check_fit(board, planned, writer.constant_bytes, flash_budget)
 
     files: dict[str, bytes] = {
         path: text.encode()

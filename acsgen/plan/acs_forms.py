@@ -33,14 +33,56 @@ MAX_PAIRED_SUM = (1 << 23) - 1
 MAX_WEIGHT = 127
 
 
-def conv_form(case: ConvCase) -> Form:
-    """Packed weights where that is provably exact, else 16-bit ones, else the plain kernel."""
+def conv_forms(case: ConvCase) -> tuple[Form, ...]:
+    """The forms that are exact, the one with the least constants first."""
     if not finishes_shortly(case):
-        return Form("plain", 0, "Its requantisation is none of the short form: plain weights.")
-    name, why = "paired", "Two output channels in a weight."
-    if not is_paired_exact(case):
-        name, why = "wide", "16-bit weights: sums may leave 24 bits."
-    return Form(name, window_scratch(case) if is_window(case) else column_scratch(case), why)
+        why = "Its requantisation is none of the short form: plain weights."
+        return (Form("plain", 0, case.weights.size + 12 * case.target[2], 0, why),)
+    if is_paired_exact(case):
+        forms = [_tiled(case, "paired", 2, "Two output channels in a weight.")]
+    else:
+        forms = [_tiled(case, "wide", 4, "16-bit weights: sums may leave 24 bits.")]
+    if is_winograd(case):
+        words = WINOGRAD_POINTS * QUAD
+        forms.append(
+            Form(
+                "winograd",
+                winograd_scratch(case),
+                _constant_bytes(case, words),
+                _winograd_instructions(case),
+                "Winograd's way, F(2x2, 3x3).",
+            )
+        )
+    return tuple(forms)
+
+
+def _tiled(case: ConvCase, name: str, tap_words: int, why: str) -> Form:
+    scratch = window_scratch(case) if is_window(case) else column_scratch(case)
+    words = tap_words * prod(case.kernel)
+    return Form(name, scratch, _constant_bytes(case, words), _tile_instructions(case), why)
+
+
+def _constant_bytes(case: ConvCase, pair_words: int) -> int:
+    """Of all quads: so many words for each pair of input channels, and 16 to finish with."""
+    return 4 * len(channels_of_quads(case)) * (pair_words * pairs_of(case) + 16)
+
+
+def _tile_instructions(case: ConvCase) -> int:
+    """Of a tile 95 and so many for each pair of input channels; then what expands the input."""
+    pairs, taps = pairs_of(case), prod(case.kernel)
+    tiles = case.target[0] * -(-case.target[1] // TILE_PIXELS) * len(channels_of_quads(case))
+    if is_window(case):
+        expanding = 7 * case.source[0] * case.source[1] * pairs * case.sources
+        return tiles * (116 * pairs + 95) + expanding
+    return tiles * (13 * pairs * taps + 97) + 5 * prod(case.target[:2]) * pairs * taps * case.sources
+
+
+def _winograd_instructions(case: ConvCase) -> int:
+    """Of two tiles at 16 points, of what finishes their sums; then what expands and transforms the input."""
+    pairs = pairs_of(case)
+    twos = case.target[0] // 2 * -(-case.target[1] // 4)
+    expanding = (7 * case.source[0] * case.source[1] + 128 * twos) * pairs * case.sources
+    return twos * len(channels_of_quads(case)) * (16 * (11 * pairs + 34) + 680) + expanding
 
 
 def finishes_shortly(case: ConvCase) -> bool:
@@ -104,7 +146,7 @@ def winograd_scratch(case: ConvCase) -> int:
 
 def pairs_of(case: ConvCase) -> int:
     """Pairs of channels of a source."""
-    return -(-case.weights.shape[3] // 2)
+    return -(-int(case.weights.shape[3]) // 2)
 
 
 def window_scratch(case: ConvCase) -> int:

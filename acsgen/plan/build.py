@@ -29,6 +29,7 @@ from acsgen.graph import (
 )
 from acsgen.graph.ops import image_shape
 from acsgen.plan import arena
+from acsgen.plan.choose import Chosen, Spare, choose, without_largest
 from acsgen.plan.conv_case import Form, conv_case
 from acsgen.plan.kernel_sets import CMSIS_NN, KernelSet
 from acsgen.plan.layout import layouts_of, listed_tensors, read_layout, schedule
@@ -44,21 +45,36 @@ PACKED_BYTE_COST = 1.5
 MAC_COST = 2.2
 
 
-def plan(graph: Graph, kernels: KernelSet = CMSIS_NN) -> Plan:
-    """Plans an int8 graph for a kernel set: order, skipping, layouts, kernels and memory."""
+def plan(graph: Graph, kernels: KernelSet = CMSIS_NN, spare: Spare | None = None) -> Plan:
+    """Plans an int8 graph for a kernel set: order, skipping, layouts, kernels and memory.
+
+    spare: what faster forms of constants may take; None: nothing.
+    """
     for gate in graph.gates:
         if graph.shape(gate.output)[0] > MAX_GROUPS:
             raise AcsgenError(f"Gate '{gate.name}': {graph.shape(gate.output)[0]} groups, at most {MAX_GROUPS} work")
     masks = masks_of(graph)
     ops = schedule(graph, masks)
     layouts = layouts_of(graph, ops, masks)
-    draft = _Draft(graph, kernels, masks, layouts, listed_tensors(graph, ops, masks, layouts))
-    for op in ops:
-        _PLANNERS[type(op)](draft, op)
-    result = draft.read(graph.output, 1)
-    if draft.root(result) == graph.input:
-        raise AcsgenError(f"graph '{graph.name}' computes nothing")
-    return draft.finish(result)
+    listed = listed_tensors(graph, ops, masks, layouts)
+
+    def drafted(chosen: Chosen) -> tuple[_Draft, Plan]:
+        draft = _Draft(graph, kernels, masks, layouts, listed, chosen)
+        for op in ops:
+            _PLANNERS[type(op)](draft, op)
+        result = draft.read(graph.output, 1)
+        if draft.root(result) == graph.input:
+            raise AcsgenError(f"graph '{graph.name}' computes nothing")
+        return draft, draft.finish(result)
+
+    draft, planned = drafted({})
+    chosen = choose(draft.offers, spare) if spare else None
+    while spare and chosen:
+        planned = drafted(chosen)[1]
+        if spare.arena_bytes is None or planned.arena_bytes <= spare.arena_bytes:
+            break
+        chosen = without_largest(draft.offers, chosen)
+    return planned
 
 
 @dataclass
@@ -70,6 +86,8 @@ class _Draft:
     masks: Mapping[str, Mask]
     layouts: Mapping[str, int]
     listed: set[str]
+    chosen: Chosen
+    offers: dict[str, tuple[Form, ...]] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     buffers: dict[str, Buffer] = field(default_factory=dict)
 
@@ -193,7 +211,7 @@ def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
     if groups == 1 or (isinstance(op, Conv2D) and op.groups > 1):
         why = f"Only the groups that {active} opens." if active else "Every group."
         scratch = form.scratch_bytes if form else draft.kernels.conv_scratch(kernel, shape[2] // groups)
-        draft.write(op, "conv", source, active=active, scratch_bytes=scratch, **_formed(form, why))
+        draft.write(op, "conv", source, active=active, scratch_bytes=scratch, why=why, **_formed(form))
         return
     joined = draft.active(op.inputs[0])
     limit, scratch = 0, form.scratch_bytes if form else 0
@@ -206,21 +224,23 @@ def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
     if limit:
         scratch += weights_per_input * shape[2] * limit // groups + 4
         why = f"Packs what {joined} opens, up to {limit} of {groups} groups."
-    skips = {"active": active, "joined": joined, "pack_limit": limit}
-    draft.write(op, "conv_join", source, **skips, scratch_bytes=scratch, **_formed(form, why))
+    skips: dict[str, Any] = {"active": active, "joined": joined, "pack_limit": limit}
+    draft.write(op, "conv_join", source, **skips, scratch_bytes=scratch, why=why, **_formed(form))
 
 
 def _form(draft: _Draft, op: Conv2D | Dense, groups: int) -> Form | None:
-    """How the kernel set wants a convolution that reads `groups` groups; None: it takes plain constants only."""
-    if draft.kernels.conv_form is None:
+    """How a convolution that reads `groups` groups is emitted; None: the kernel set takes plain constants only."""
+    if draft.kernels.conv_forms is None:
         return None
     source, target = (draft.graph.tensors[name] for name in (op.inputs[0], op.output))
-    return draft.kernels.conv_form(conv_case(op, source, target, groups, draft.layouts[op.output]))
+    forms = draft.kernels.conv_forms(conv_case(op, source, target, groups, draft.layouts[op.output]))
+    draft.offers[op.name] = forms
+    return draft.chosen.get(op.name, forms[0])
 
 
-def _formed(form: Form | None, why: str) -> dict[str, object]:
+def _formed(form: Form | None) -> dict[str, Any]:
     """The details of a step that its form decides."""
-    return {"why": why} if form is None else {"why": f"{why} {form.why}", "form": form.name}
+    return {"form": form.name, "form_why": form.why} if form else {}
 
 
 def _pack_limit(groups: int, pixels: int) -> int:

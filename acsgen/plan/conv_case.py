@@ -55,7 +55,7 @@ class ConvCase:
     @property
     def sources(self) -> int:
         """Into so many parts the input falls that are read by different output channels."""
-        return self.source[2] // self.weights.shape[3]
+        return self.source[2] // int(self.weights.shape[3])
 
     @property
     def image_channels(self) -> int:
@@ -79,16 +79,22 @@ class ConvCase:
 class Form:
     """How a kernel set wants a convolution.
 
-    name: of the form of its constants, a key of `acsgen.emit.acs_weights.FORMS`, or "plain".
+    name: of the form of its constants, a key of `acsgen.emit.acs_weights.FORMS`, or "plain". constant_bytes: flash
+    that they take. instructions: of a run with all gates open, estimated from counts on a Cortex-M4.
     """
 
     name: str
     scratch_bytes: int
-    why: str = ""
+    constant_bytes: int
+    instructions: int
+    why: str
 
 
 def conv_case(op: Conv2D | Dense, source: Tensor, target: Tensor, input_groups: int, output_groups: int) -> ConvCase:
     """The case of an operator between two tensors of an int8 graph."""
     dense = isinstance(op, Dense)
-    shapes = [(1, 1, prod(tensor.shape)) if dense else image_shape(tensor.shape) for tensor in (source, target)]
-    return ConvCase(op, *shapes, source.zero_point, target.zero_point, input_groups, output_groups)
+    source_shape, target_shape = (
+        (1, 1, prod(tensor.shape)) if dense else image_shape(tensor.shape) for tensor in (source, target)
+    )
+    points = source.zero_point, target.zero_point
+    return ConvCase(op, source_shape, target_shape, *points, input_groups, output_groups)

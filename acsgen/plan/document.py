@@ -66,6 +66,7 @@ def _step(plan: Plan, index: int, step: Step) -> dict[str, Any]:
         "macs": step.macs,
         "pack_limit": step.pack_limit,
         "form": step.form,
+        "form_why": step.form_why,
         "scratch_bytes": step.scratch_bytes,
         "why": step.why,
     }

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from acsgen.plan.acs_forms import conv_form
+from acsgen.plan.acs_forms import conv_forms
 from acsgen.plan.conv_case import ConvCase, Form
 
 Pair = tuple[int, int]
@@ -33,8 +33,8 @@ class KernelSet:
     input channels, and where it pays their weights, before it convolves; else it reads both where they are.
     code_bytes: flash that a kernel takes when a model uses it, library included: the least over the boards that the
     set runs on.
-    conv_form: chooses how the constants of a convolution are emitted, and says what scratch that takes; None: plain
-    ones always, and `conv_scratch` says it.
+    conv_forms: the forms that a convolution's constants may be emitted in, the one with the least constants first;
+    None: plain ones always, and `conv_scratch` says what scratch they take.
     """
 
     name: str
@@ -45,7 +45,7 @@ class KernelSet:
     conv_scratch: Scratch = no_scratch
     depthwise_scratch: Scratch = no_scratch
     avg_pool_scratch: Scratch = no_scratch
-    conv_form: Callable[[ConvCase], Form] | None = None
+    conv_forms: Callable[[ConvCase], tuple[Form, ...]] | None = None
 
 
 def _im2col_bytes(kernel: Pair, channels: int) -> int:
@@ -82,7 +82,7 @@ ACS = KernelSet(
     library=None,
     packs=False,
     code_bytes={"conv": 6000, "depthwise": 600, "max_pool": 400, "avg_pool": 400, "add": 450},
-    conv_form=conv_form,
+    conv_forms=conv_forms,
 )
 
 KERNEL_SETS: Mapping[str, KernelSet] = {kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS)}

@@ -44,7 +44,7 @@ class Step:
     kernel: name of the C function without prefix and suffix. inputs, output: names of buffers.
     active: gate whose list restricts the output groups; joined: gate whose list restricts the input
     groups. fill: (apply_mask) closed groups must really be zero. macs: with all gates open. form: of the
-    constants of a convolution (`acsgen.plan.conv_case.Form`).
+    constants of a convolution (`acsgen.plan.conv_case.Form`), form_why: the reason for it.
     """
 
     kernel: str
@@ -60,6 +60,7 @@ class Step:
     macs: int = 0
     why: str = ""
     form: str = "plain"
+    form_why: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from acsgen.emit.acs_weights import FORMS
 from acsgen.golden.operators import compute
 from acsgen.graph import AvgPool, Conv2D, DepthwiseConv2D, MaxPool
-from acsgen.plan.acs_forms import finishes_shortly, is_winograd
+from acsgen.plan.acs_forms import finishes_shortly
 from acsgen.plan.conv_case import ConvCase, conv_case
 from acsgen.plan.kernel_sets import no_scratch
 from tests.firmware.calls import (
@@ -117,11 +117,10 @@ def formed(case: cases.Case, groups: tuple[int, ...], form: str) -> tuple[Any, .
 
 
 def forms_of(kernels: Kernels, case: cases.Case, groups: tuple[int, ...]) -> list[str]:
-    """The form that the kernel set chooses, and those that are exact as well."""
-    choose = kernels.kernel_set.conv_form
-    chosen = "plain" if choose is None else choose(as_conv_case(case, groups)).name
-    winograd = {"winograd"} if chosen != "plain" and is_winograd(as_conv_case(case, groups)) else set()
-    return [chosen] if chosen == "plain" else sorted({chosen, "wide", "plain", *winograd})
+    """The forms that the kernel set offers, and those that are exact as well."""
+    offer = kernels.kernel_set.conv_forms
+    offered = {"plain"} if offer is None else {form.name for form in offer(as_conv_case(case, groups))}
+    return ["plain"] if "plain" in offered else sorted({"wide", "plain", *offered})
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -155,7 +154,7 @@ def some_divisor(rng: Rng, channels: int) -> int:
 
 
 def assert_forms(kernels: Kernels, forms: Counter[str], wanted: set[str]) -> None:
-    wanted = {"plain"} if kernels.kernel_set.conv_form is None else wanted
+    wanted = {"plain"} if kernels.kernel_set.conv_forms is None else wanted
     assert set(forms) >= wanted and min(forms.values()) >= 5, forms
 
 
@@ -251,8 +250,8 @@ def test_too_small_a_scratch_is_refused(judged: Kernels) -> None:
     case, _ = closed_input(case, 4, active)
     x, y = one_sample(case)
     needed = prod(x.shape) // 2 + op.weights.size // 2 + 4 * op.weights[0].size // 2
-    choose = judged.kernel_set.conv_form
-    form = None if choose is None else choose(as_conv_case(case, (4, 1)))
+    offer = judged.kernel_set.conv_forms
+    form = None if offer is None else offer(as_conv_case(case, (4, 1)))[0]
     sizes = [*range(0, needed + 64, 7), *([form.scratch_bytes] if form else [])]
     arguments = (*conv_arguments(case, 4, 1, 2, form.name if form else "plain"), active, None, grouped(x, 4))
     reader = call(judged.program, *(request("conv_join", *arguments, size) for size in sizes))

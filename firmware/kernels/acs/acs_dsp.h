@@ -139,8 +139,8 @@ static inline bool acs_fours(const acs_source_t *source)
 }
 
 /**
- * Finds the runs of a source. Without any active group there is one run over one pair, whose words the
- * caller leaves zero.
+ * Finds the runs of a source. Without any active group there is one run over a pair, two where channels come
+ * in fours, whose words the caller leaves zero.
  *
  * @param runs  [active groups, or 1] receives them
  * @param pairs receives the number of active pairs

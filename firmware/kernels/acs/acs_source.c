@@ -35,7 +35,7 @@ uint32_t acs_find_runs(const acs_source_t *source, uint32_t pair_bytes, acs_run_
         }
     }
     if (found == 0) {
-        runs[found++] = (acs_run_t){0, pair_bytes};
+        runs[found++] = (acs_run_t){0, acs_fours(source) ? 2 * pair_bytes : pair_bytes};
     }
     for (uint32_t r = 0; r < found; r++) {
         *pairs += (runs[r].end - runs[r].begin) / pair_bytes;

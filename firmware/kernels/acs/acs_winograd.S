@@ -105,7 +105,7 @@ pw_      .req s12
 pv_      .req s13
 next_    .req s14
 stop_    .req s15
-limit_   .req s16
+last_    .req s16
 now_     .req s17
 
 /* A pair of channels at one point: r10 r11 weights of four output channels, r12 lr inputs of two tiles. */
@@ -123,20 +123,45 @@ now_     .req s17
     smlad   r9, r11, lr, r9
     .endm
 
-/* Column j of the sums at the points: s0 = m0 + m1 + m2 in r2, s1 = m1 - m2 - m3 in r3. r8: four times the bias,
+/* The same without sums before. */
+    .macro multiply_first_pair
+    ldrd    r10, r11, [r1], #8
+    ldrd    r12, lr, [r0], #PAIR
+    smuad   r2, r10, r12
+    smuad   r3, r10, lr
+    smuad   r4, r11, r12
+    smuad   r5, r11, lr
+    ldrd    r10, r11, [r1], #8
+    smuad   r6, r10, r12
+    smuad   r7, r10, lr
+    smuad   r8, r11, r12
+    smuad   r9, r11, lr
+    .endm
+
+/* The next run from the list at r12: weights in r1, where they end in stop_ and r11. */
+    .macro next_run
+    ldrd    r10, r11, [r12], #8
+    vmov    r1, pw_
+    vmov    next_, r12
+    add     r11, r11, r1
+    add     r1, r1, r10
+    vmov    stop_, r11
+    .endm
+
+/* Column j of the sums at the points: `upper` = m0 + m1 + m2, `lower` = m1 - m2 - m3. r8: four times the bias,
    which point (1, 1) takes in. */
-    .macro fold_column column, tile
-    ldr     r2, [r0, #POINT * \column + 4 * \tile]
-    ldr     r3, [r0, #POINT * (4 + \column) + 4 * \tile]
+    .macro fold_column column, tile, upper, lower
+    ldr     \upper, [r0, #POINT * \column + 4 * \tile]
+    ldr     \lower, [r0, #POINT * (4 + \column) + 4 * \tile]
     ldr     r12, [r0, #POINT * (8 + \column) + 4 * \tile]
     ldr     lr, [r0, #POINT * (12 + \column) + 4 * \tile]
     .if \column == 1
-    add     r3, r3, r8
+    add     \lower, \lower, r8
     .endif
-    add     r2, r2, r3
-    sub     r3, r3, r12
-    add     r2, r2, r12
-    sub     r3, r3, lr
+    add     \upper, \upper, \lower
+    sub     \lower, \lower, r12
+    add     \upper, \upper, r12
+    sub     \lower, \lower, lr
     .endm
 
 /* Twice the sum, from four times it, to int8; r9 multiplier, r10 rounding, r11 shift. */
@@ -169,20 +194,16 @@ now_     .req s17
 
 /* A tile's four outputs of one channel. r0: its sums; r1: the output of the first tile. */
     .macro output_tile tile
-    fold_column 0, \tile
-    mov     r4, r2
-    mov     r6, r3
-    fold_column 1, \tile
-    add     r4, r4, r2
-    add     r6, r6, r3
-    mov     r5, r2
-    mov     r7, r3
-    fold_column 2, \tile
+    fold_column 0, \tile, r4, r6
+    fold_column 1, \tile, r5, r7
+    add     r4, r4, r5
+    add     r6, r6, r7
+    fold_column 2, \tile, r2, r3
     add     r4, r4, r2
     add     r6, r6, r3
     sub     r5, r5, r2
     sub     r7, r7, r3
-    fold_column 3, \tile
+    fold_column 3, \tile, r2, r3
     sub     r5, r5, r2
     sub     r7, r7, r3
     finish_four
@@ -208,69 +229,57 @@ acs_winograd_quad:
     push    {r4-r11, lr}
     vpush   {s16-s19}
     vldm    r0, {s0-s11}
+    vmov    r11, sums_
+    add     r11, r11, #16 * POINT
+    vmov    last_, r11
 1:                                      /* two tiles */
     vmov    r11, sums_
     vmov    r0, inputs_
     vmov    r1, weights_
+    vmov    now_, r11
     vmov    pv_, r0
     vmov    pw_, r1
-    vmov    now_, r11
-2:                                      /* a point */
-    vmov    r0, pv_
+2:                                      /* a point: pairs of a run are even, as channels come in fours */
     vmov    r12, runs_
-    movs    r2, #0
-    movs    r3, #0
-    movs    r4, #0
-    movs    r5, #0
-    movs    r6, #0
-    movs    r7, #0
-    mov     r8, r2
-    mov     r9, r2
-3:                                      /* a run */
-    ldrd    r10, r11, [r12], #8
-    vmov    r1, pw_
-    vmov    next_, r12
-    add     r11, r11, r1
-    add     r1, r1, r10
-    vmov    stop_, r11
-    sub     r11, r11, #48
-    cmp     r1, r11
-    bhs.w   5f
-    vmov    limit_, r11
+    next_run
+    multiply_first_pair
+    multiply_pair
+    vmov    r10, stop_
+    cmp     r1, r10
+    beq.w   6f
+3:
+    sub     r10, r10, r1
+    tst     r10, #32
+    bne.w   5f
     .balign 4
 4:
     multiply_pair
     multiply_pair
-    multiply_pair
-    multiply_pair
-    vmov    r10, limit_
-    cmp     r1, r10
-    blo.w   4b
 5:
-    vmov    r10, stop_
-    cmp     r1, r10
-    beq.w   7f
-6:
+    multiply_pair
     multiply_pair
     vmov    r10, stop_
     cmp     r1, r10
-    bne.w   6b
-7:
+    bne.w   4b
+6:
     vmov    r12, next_
     vmov    lr, end_
     cmp     r12, lr
-    bne.w   3b
+    beq.w   7f
+    next_run
+    mov     r10, r11
+    b.w     3b
+7:
     vmov    r12, now_
     vmov    r0, pv_
     vmov    r1, pw_
     vmov    lr, point_
+    vmov    r10, last_
     stm     r12!, {r2-r9}
     add     r0, r0, #8
     add     r1, r1, lr
-    vmov    r10, sums_
     vmov    now_, r12
     vmov    pv_, r0
-    add     r10, r10, #16 * POINT
     vmov    pw_, r1
     cmp     r12, r10
     bne.w   2b
