@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from acsgen.graph.ops import Pair
 from acsgen.plan.conv_case import ConvCase, Form
 
 #: Output channels and pixels of a tile.
@@ -162,6 +163,13 @@ def column_scratch(case: ConvCase) -> int:
     words = 4 * pairs_of(case) * prod(case.kernel) * TILE_PIXELS
     tile = words + (0 if _writes_in_place(case) and pixels > 1 else QUAD * TILE_PIXELS)
     return _run_bytes(case) + tile * max(1, min(-(-pixels // TILE_PIXELS), COLUMN_BYTES // tile))
+
+
+def depthwise_scratch(kernel: Pair, channels: int, columns: int) -> int:
+    """Bytes of a group's constants in pairs and of its ring of rows; none where the plain kernel does it."""
+    if kernel not in ((3, 3), (5, 5)):
+        return 0
+    return -(-channels // 2) * (32 + 4 * (prod(kernel) + kernel[0] * columns))
 
 
 def _run_bytes(case: ConvCase) -> int:

@@ -258,7 +258,9 @@ def _pack_limit(groups: int, pixels: int) -> int:
 def _depthwise(draft: _Draft, op: DepthwiseConv2D) -> None:
     groups = draft.layouts[op.output]
     source = draft.read(op.inputs[0], groups)
-    scratch = draft.kernels.depthwise_scratch(op.kernel, draft.graph.shape(op.output)[2] // groups)
+    _, width, channels = draft.graph.shape(op.output)
+    columns = (width - 1) * op.stride[1] + op.kernel[1]
+    scratch = draft.kernels.depthwise_scratch(op.kernel, channels // groups, columns)
     draft.write(op, "depthwise", source, active=draft.active(op.output), scratch_bytes=scratch)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from acsgen.plan.acs_forms import conv_forms
+from acsgen.plan.acs_forms import conv_forms, depthwise_scratch
 from acsgen.plan.conv_case import ConvCase, Form
 
 Pair = tuple[int, int]
@@ -20,6 +20,15 @@ Scratch = Callable[[Pair, int], int]
 
 
 def no_scratch(kernel: Pair, channels: int) -> int:
+    """Of a kernel that reads its input where it lies."""
+    return 0
+
+
+DepthwiseScratch = Callable[[Pair, int, int], int]
+"""The same of a depthwise convolution: (kernel size, channels of one group, input columns of a row) -> bytes."""
+
+
+def no_depthwise_scratch(kernel: Pair, channels: int, columns: int) -> int:
     """Of a kernel that reads its input where it lies."""
     return 0
 
@@ -43,7 +52,7 @@ class KernelSet:
     packs: bool
     code_bytes: Mapping[str, int]
     conv_scratch: Scratch = no_scratch
-    depthwise_scratch: Scratch = no_scratch
+    depthwise_scratch: DepthwiseScratch = no_depthwise_scratch
     avg_pool_scratch: Scratch = no_scratch
     conv_forms: Callable[[ConvCase], tuple[Form, ...]] | None = None
 
@@ -61,7 +70,7 @@ CMSIS_NN = KernelSet(
     packs=True,
     code_bytes={"conv": 4400, "depthwise": 4700, "max_pool": 750, "avg_pool": 600, "add": 450},
     conv_scratch=_im2col_bytes,
-    depthwise_scratch=lambda kernel, channels: 4 * prod(kernel) * max(channels, 124) + 16,
+    depthwise_scratch=lambda kernel, channels, columns: 4 * prod(kernel) * max(channels, 124) + 16,
     avg_pool_scratch=lambda kernel, channels: 4 * channels,
 )
 
@@ -83,6 +92,7 @@ ACS = KernelSet(
     packs=False,
     code_bytes={"conv": 6000, "depthwise": 600, "max_pool": 400, "avg_pool": 400, "add": 450},
     conv_forms=conv_forms,
+    depthwise_scratch=depthwise_scratch,
 )
 
 KERNEL_SETS: Mapping[str, KernelSet] = {kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS)}

@@ -313,6 +313,10 @@ def test_every_kernel_set_has_a_row_and_a_folder() -> None:
         assert kernel_set.library is None or kernel_set.library in LIBRARIES
 
 
+#: What a kernel set takes from others.
+BORROWED = {"acs": {f"acs_portable{what}" for what in (".h", "_conv.c", "_depthwise.c", "_pool.c")}}
+
+
 @pytest.mark.parametrize("kernels", KERNEL_SETS)
 def test_a_kernel_set_brings_its_library_and_nothing_else(kernels: str, model: Path, board: Board, out: Path) -> None:
     """No other set's kernels, library, include path or scratch."""
@@ -321,12 +325,13 @@ def test_a_kernel_set_brings_its_library_and_nothing_else(kernels: str, model: P
     assert read_manifest(out)["kernels"] == kernels
     folders = {"model", "acs", *filter(None, [kernel_set.library])}
     assert {path.name for path in (out / "lib").iterdir()} == folders
-    own = {path.name for path in (resource_dir("firmware") / "kernels" / kernels).glob("*.[ch]")}
+    own = {path.name for path in (resource_dir("firmware") / "kernels" / kernels).glob("*.[chS]")}
     runtime = {path.name for path in (resource_dir("firmware") / "runtime").iterdir()}
-    assert {path.name for path in (out / "lib" / "acs").iterdir()} == own | runtime
+    assert {path.name for path in (out / "lib" / "acs").iterdir()} == own | runtime | BORROWED.get(kernels, set())
     for text in ((out / name).read_text() for name in ("platformio.ini", "README.md")):
         assert ("cmsis_nn" in text) == (kernel_set.library == "cmsis_nn")
-    assert any(step.scratch_bytes for step in project.plan.steps) == (kernel_set.conv_scratch is not no_scratch)
+    takes_scratch = kernel_set.conv_scratch is not no_scratch or kernel_set.conv_forms is not None
+    assert any(step.scratch_bytes for step in project.plan.steps) == takes_scratch
 
 
 def test_a_checkout_for_kernels_that_call_none(model: Path, board: Board, checkout: Path, out: Path) -> None:

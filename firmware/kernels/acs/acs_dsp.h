@@ -161,6 +161,10 @@ acs_stretch_t acs_next_stretch(const acs_source_t *source, uint16_t i, const acs
 void acs_expand_row(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
                     const int8_t *input, int32_t *words, uint32_t pair_step);
 
+/** The same with the words of neighbouring pixels side by side. */
+void acs_expand_line(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
+                     const int8_t *input, int32_t *words, uint32_t pair_step);
+
 /** Expands one pixel; arguments as above. */
 void acs_expand_pixel(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point,
                       const int8_t *input, int32_t *words, uint32_t pair_step);

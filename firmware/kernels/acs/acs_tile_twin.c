@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* acs_tile_twin.c: the tiles of acs_tile.S in C, number for number, for every target without its instructions. */
-#include "acs_dsp.h"
+#include "acs_dsp_math.h"
 
 /* C leaves both to the compiler; every compiler for these chips does it so, and the numbers need it. */
 _Static_assert((-3 >> 1) == -2, "a right shift of a negative number must copy the sign");
@@ -51,24 +51,13 @@ static const int32_t *add_tap_wide(const int32_t *weights, int32_t word, int32_t
     return weights + 4;
 }
 
-static int32_t saturate(int32_t value)
-{
-    return value < INT8_MIN ? INT8_MIN : (value > INT8_MAX ? INT8_MAX : value);
-}
-
-/* See "Finish" in acs_dsp.h; doubled: twice the sum. */
-static int8_t finish(int32_t doubled, const int32_t *how)
-{
-    const int32_t high = (int32_t)(((int64_t)doubled * how[0] + (1LL << 31)) >> 32);
-    return (int8_t)saturate((high + (high >> 31) + how[1]) >> how[2]);
-}
-
 static void write_pixel(const int32_t *sums, const int32_t *how, bool wide, int8_t *output)
 {
     for (uint32_t c = 0; c < ACS_QUAD; c++) {
         const bool second = !wide && c % 2 == 1;
         const int32_t product = second ? (int32_t)((uint32_t)sums[c] - (uint32_t)sums[c - 1]) : sums[c];
-        output[c] = finish(second ? product >> 7 : product * 2, how + 3 * c);
+        const int32_t *const requantize = how + 3 * c;
+        output[c] = (int8_t)acs_finish(second ? product >> 7 : product * 2, requantize[0], requantize[1], requantize[2]);
     }
 }
 

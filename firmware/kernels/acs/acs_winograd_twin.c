@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* acs_winograd_twin.c: acs_winograd.S in C, number for number, for every target without its instructions. */
-#include "acs_dsp.h"
+#include "acs_dsp_math.h"
 
 #if !ACS_DSP_ASSEMBLY
 
@@ -92,11 +92,8 @@ static void finish(const uint32_t *sums, const int32_t *how, int8_t *output, uin
         uint32_t four[2];
         fold(folded[row], four);
         for (uint32_t column = 0; column < 2; column++) {
-            const int32_t doubled = (int32_t)four[column] >> 1;
-            const int32_t high = (int32_t)(((int64_t)doubled * how[1] + (1LL << 31)) >> 32);
-            const int32_t value = (high + (high >> 31) + how[2]) >> how[3];
             output[row * row_step + column * step] =
-                (int8_t)(value < INT8_MIN ? INT8_MIN : (value > INT8_MAX ? INT8_MAX : value));
+                (int8_t)acs_finish((int32_t)four[column] >> 1, how[1], how[2], how[3]);
         }
     }
 }
