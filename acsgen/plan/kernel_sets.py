@@ -90,7 +90,7 @@ ACS = KernelSet(
     files=("acs/*.[chS]", "portable/acs_portable.h", *_PORTABLE_KERNELS),
     library=None,
     packs=False,
-    code_bytes={"conv": 6000, "depthwise": 600, "max_pool": 400, "avg_pool": 400, "add": 450},
+    code_bytes={"conv": 10000, "depthwise": 2400, "max_pool": 400, "avg_pool": 400, "add": 450},
     conv_forms=conv_forms,
     depthwise_scratch=depthwise_scratch,
 )

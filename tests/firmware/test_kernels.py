@@ -18,9 +18,11 @@ import pytest
 from numpy.typing import NDArray
 
 from acsgen.emit.acs_weights import FORMS
+from acsgen.golden.arithmetic import quantize_multipliers
 from acsgen.golden.operators import compute
-from acsgen.graph import AvgPool, Conv2D, DepthwiseConv2D, MaxPool
-from acsgen.plan.acs_forms import finishes_shortly
+from acsgen.graph import AvgPool, Conv2D, DepthwiseConv2D, MaxPool, Tensor
+from acsgen.graph.ops import Padding, Requantize
+from acsgen.plan.acs_forms import MAX_PAIRED_SUM, finishes_shortly
 from acsgen.plan.conv_case import ConvCase, conv_case
 from acsgen.plan.kernel_sets import no_scratch
 from tests.firmware.calls import (
@@ -204,21 +206,25 @@ def test_conv_join(judged: Kernels) -> None:
     assert min(ways[way] for way in ("none", "all", "packed", "zeros")) >= 10, ways
 
 
-def test_depthwise(judged: Kernels) -> None:
+@pytest.mark.parametrize("draw", [cases.depthwise_conv2d, cases.depthwise_squares])
+def test_depthwise(judged: Kernels, draw: Callable[[Rng], cases.Case]) -> None:
+    """With the scratch that the planner gives."""
     calls = []
     for seed in range(100):
         rng = np.random.default_rng(seed)
-        case = cases.depthwise_conv2d(rng)
+        case = draw(rng)
+        op = case.op
         x, y = one_sample(case)
         groups = int(rng.choice(divisors(y.shape[2])))
         active = random_list(rng, groups)
-        assert isinstance(case.op, DepthwiseConv2D)
-        weights = np.stack(np.split(case.op.weights, groups, axis=2))
+        assert isinstance(op, DepthwiseConv2D)
+        weights = np.stack(np.split(op.weights, groups, axis=2))
         shapes = (x.shape, y.shape)
-        arguments = (*shapes, *window(case.op), groups, *quantization(case, weights), active, grouped(x, groups))
+        arguments = (*shapes, *window(op), groups, *quantization(case, weights), active, grouped(x, groups))
+        columns = (y.shape[1] - 1) * op.stride[1] + op.kernel[1]
+        scratch = judged.kernel_set.depthwise_scratch(op.kernel, y.shape[2] // groups, columns)
         expected = laid_out(y, groups, expanded(active, groups))
-        why = f"seed {seed}: {case.op}, {active}"
-        calls.append(Call(request("depthwise", *arguments, SCRATCH), expected, why))
+        calls.append(Call(request("depthwise", *arguments, scratch), expected, f"seed {seed}: {op}, {active}"))
     assert_outputs(judged, calls)
 
 
@@ -266,6 +272,34 @@ def test_too_small_a_scratch_is_refused(judged: Kernels) -> None:
     assert accepted == sorted(accepted)
     needs_none = form is None and judged.kernel_set.conv_scratch is no_scratch
     assert (accepted[0], accepted[-1]) == (needs_none, 1)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_sums_at_the_end_of_24_bits(judged: Kernels, beyond: int) -> None:
+    """The greatest and the least sum that two output channels in a weight stand; one more, and the form is another."""
+    if judged.kernel_set.conv_forms is None:
+        return
+    calls = []
+    for sign in (1, -1):
+        case = extreme_case(sign * (MAX_PAIRED_SUM + beyond))
+        form = judged.kernel_set.conv_forms(as_conv_case(case, (1, 1)))[0]
+        assert form.name == ("wide" if beyond else "paired")
+        x, y = one_sample(case)
+        arguments = (*conv_arguments(case, 1, 1, 0, form.name), None, grouped(x, 1), form.scratch_bytes)
+        calls.append(Call(request("conv", *arguments), laid_out(y, 1, [0]), f"{sign}, {form.name}"))
+    assert_outputs(judged, calls)
+
+
+def extreme_case(reached: int) -> cases.Case:
+    """A 3x3 convolution whose greatest or least sum is `reached`: weights and inputs at their ends."""
+    channels, sign = 24, 1 if reached > 0 else -1
+    weights = np.full((8, 3, 3, channels), 127 * sign, np.int8)
+    weights[0::2] *= -1
+    bias = np.full(8, reached - sign * 255 * 127 * 9 * channels, np.int32)
+    how = Requantize(*quantize_multipliers(np.full(8, 100 / MAX_PAIRED_SUM)), -128, 127)
+    op = Conv2D("c", ("x",), "y", weights, bias, (1, 1), Padding(1, 1, 1, 1), requantize=how)
+    source, target = Tensor("x", (4, 6, channels), 0.1, -128), Tensor("y", (4, 6, 8), 0.1, 3)
+    return cases.Case(op, (source,), target, (np.full((1, 4, 6, channels), 127, np.int8),))
 
 
 def scratchy_case() -> cases.Case:

@@ -82,6 +82,17 @@ def depthwise_conv2d(rng: Rng) -> Case:
     return _weighted(rng, op, shape, prod(kernel))
 
 
+def depthwise_squares(rng: Rng) -> Case:
+    """As networks have them: 3x3 or 5x5, the same stride both ways."""
+    shape = (*_size(rng), int(rng.integers(1, 7)) * int(rng.choice([1, 2, 4])))
+    size, step = int(rng.choice([3, 5])), int(rng.integers(1, 3))
+    kernel, stride = (size, size), (step, step)
+    padding = Padding.same((shape[0], shape[1]), kernel, stride)
+    weights = _weights(rng, (*kernel, shape[2]))
+    op = DepthwiseConv2D("c", ("x",), "y", weights, _no_bias(shape[2]), stride, padding, (1, 1), _activation(rng))
+    return _weighted(rng, op, shape, prod(kernel))
+
+
 def dense(rng: Rng, per_tensor: bool = False, regime: str | None = None) -> Case:
     inputs, outputs = int(rng.integers(1, 300)), int(rng.integers(1, 40))
     op = Dense("d", ("x",), "y", _weights(rng, (outputs, inputs)), _no_bias(outputs), _activation(rng))
