@@ -29,7 +29,7 @@ from tests.graphs import Builder, mixed
 #: What `tests/firmware/test_in_qemu.py` does not run already: other cores, and the other kernel set.
 FEW = [
     ("microbit", "portable"),
-    ("mps2-an500", "acs"),
+    ("mps2-an386", "acs"),
     ("mps2-an505", "acs"),
     ("mps2-an505", "cmsis_nn"),
     ("mps3-an547", "cmsis_nn"),
