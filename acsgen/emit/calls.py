@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acsgen.emit.acs_weights import FORMS
 from acsgen.emit.names import Names
 from acsgen.emit.sums import add_lines, coarseness, residual_lines
 from acsgen.golden.arithmetic import activation_range
@@ -34,6 +35,7 @@ from acsgen.graph import (
 )
 from acsgen.graph.ops import image_shape
 from acsgen.plan import Buffer, Plan, Step
+from acsgen.plan.conv_case import ConvCase, conv_case
 
 Pair = tuple[int, int]
 _C_TYPES = {"int8": "int8_t", "int32": "int32_t", "uint16": "uint16_t"}
@@ -186,16 +188,25 @@ def _window_lines(
     return [f".input = {_braces(source)}, .output = {_braces(target)},", window]
 
 
-def _requantize_lines(writer: Writer, step: Step, arrays: list[Array]) -> list[str]:
+def _requantize_lines(writer: Writer, step: Step) -> list[str]:
     requantize = step.op.requantize  # type: ignore[attr-defined]
-    weights, bias, multiplier, shift = (array.name for array in arrays)
     return [
         f".input_zero_point = {writer.tensor(step.inputs[0]).zero_point}, "
         f".output_zero_point = {writer.plan.graph.tensors[step.op.output].zero_point},",
         f".low = {requantize.low}, .high = {requantize.high},",
-        f".weights = {weights}, .bias = {bias},",
-        f".multiplier = {multiplier}, .shift = {shift},",
     ]
+
+
+def _constant_lines(arrays: list[Array]) -> list[str]:
+    weights, bias, multiplier, shift = (array.name for array in arrays)
+    return [f".weights = {weights}, .bias = {bias},", f".multiplier = {multiplier}, .shift = {shift},"]
+
+
+def _case(writer: Writer, step: Step) -> ConvCase:
+    assert isinstance(step.op, Conv2D | Dense)
+    source, target = step.inputs[0], step.output
+    groups = writer.groups(source), writer.groups(target)
+    return conv_case(step.op, writer.tensor(source), writer.tensor(target), *groups)
 
 
 def _channel_arrays(writer: Writer, step: Step, weights: NDArray[Any], layout: str) -> list[Array]:
@@ -220,12 +231,21 @@ def _conv(writer: Writer, step: Step) -> Call:
         kernel, stride, dilation, padding = (1, 1), (1, 1), (1, 1), (0, 0)
         what = "fully connected"
     shape = f"{_braces(weights.shape)}: [output channel][row][column][input channel]"
-    arrays = _channel_arrays(writer, step, weights, shape)
+    if step.form == "plain":
+        arrays = _channel_arrays(writer, step, weights, shape)
+        constants = _constant_lines(arrays)
+    else:
+        packed = FORMS[step.form](_case(writer, step))
+        arrays = [
+            writer.array(step, "words", packed.words, packed.words_layout),
+            writer.array(step, "finish", packed.finish, packed.finish_layout),
+        ]
+        constants = [f".form = {packed.form}, .words = {arrays[0].name}, .finish = {arrays[1].name},"]
     groups = f".input_groups = {writer.groups(step.inputs[0])}, .output_groups = {writer.groups(step.output)},"
     if step.kernel == "conv_join":
         groups += f" .pack_limit = {step.pack_limit},"
     lines = _window_lines(writer, step, kernel, stride, padding, dilation)
-    lines += [groups, *_requantize_lines(writer, step, arrays), *residual_lines(writer.plan.graph, step)]
+    lines += [groups, *_requantize_lines(writer, step), *constants, *residual_lines(writer.plan.graph, step)]
     joined = (writer.list_of(step.joined),) if step.kernel == "conv_join" else ()
     return _layer_call(writer, step, what, "acs_conv_t", lines, tuple(arrays), joined)
 
@@ -238,7 +258,7 @@ def _depthwise(writer: Writer, step: Step) -> Call:
     shape = f"{_braces(grouped.shape)}: [group][row][column][channel]"
     arrays = _channel_arrays(writer, step, np.ascontiguousarray(grouped), shape)
     lines = _window_lines(writer, step, op.kernel, op.stride, (op.padding.top, op.padding.left), op.dilation)
-    lines += [f".groups = {groups},", *_requantize_lines(writer, step, arrays)]
+    lines += [f".groups = {groups},", *_requantize_lines(writer, step), *_constant_lines(arrays)]
     return _layer_call(
         writer, step, f"{_dims(op.kernel)} depthwise convolution", "acs_depthwise_t", lines, tuple(arrays)
     )

@@ -28,6 +28,8 @@ from acsgen.graph import (
     Shuffle,
 )
 from acsgen.graph.ops import image_shape
+from acsgen.plan.choose import Chosen, Spare, choose, without_largest
+from acsgen.plan.conv_case import Form, conv_case
 from acsgen.plan.cost import pack_limit
 from acsgen.plan.fuse import fused_into_convolution, pools_in_place
 from acsgen.plan.kernel_sets import CMSIS_NN, KernelSet
@@ -41,28 +43,40 @@ from acsgen.plan.plan import Buffer, GateSlot, Plan, Step, root_of
 MAX_GROUPS = 256
 
 
-def plan(graph: Graph, kernels: KernelSet = CMSIS_NN) -> Plan:
+def plan(graph: Graph, kernels: KernelSet = CMSIS_NN, spare: Spare | None = None) -> Plan:
     """Plans an int8 graph for a kernel set: order, skipping, layouts, kernels and memory.
 
-    Of the orders that are tried, the one with the smallest arena.
+    Of the orders that are tried, the one with the smallest arena. spare: what faster forms of constants may take in
+    that order; None: nothing.
     """
     for gate in graph.gates:
         if graph.shape(gate.output)[0] > MAX_GROUPS:
             raise AcsgenError(f"Gate '{gate.name}': {graph.shape(gate.output)[0]} groups, at most {MAX_GROUPS} work")
     masks = masks_of(graph)
-    plans = [_plan_in_order(graph, kernels, masks, ops) for ops in orders(graph, masks)]
-    return min(plans, key=lambda planned: planned.arena_bytes)
+    drafts = [_drafted(graph, kernels, masks, ops, {}) for ops in orders(graph, masks)]
+    draft, planned = min(drafts, key=lambda drafted: drafted[1].arena_bytes)
+    if spare is None or not draft.offers:
+        return planned
+    chosen: Chosen | None = choose(draft.offers, spare)
+    while chosen is not None:
+        faster = _drafted(graph, kernels, masks, draft.ops, chosen)[1]
+        if spare.arena_bytes is None or faster.arena_bytes <= spare.arena_bytes:
+            return faster
+        chosen = without_largest(draft.offers, chosen)
+    return planned
 
 
-def _plan_in_order(graph: Graph, kernels: KernelSet, masks: Mapping[str, Mask], ops: tuple[Op, ...]) -> Plan:
+def _drafted(
+    graph: Graph, kernels: KernelSet, masks: Mapping[str, Mask], ops: tuple[Op, ...], chosen: Chosen
+) -> tuple[_Draft, Plan]:
     layouts = layouts_of(graph, ops, masks)
-    draft = _Draft(graph, kernels, masks, layouts, listed_tensors(graph, ops, masks, layouts))
+    draft = _Draft(graph, kernels, masks, layouts, listed_tensors(graph, ops, masks, layouts), ops, chosen)
     for op in ops:
         _PLANNERS[type(op)](draft, op)
     result = draft.read(graph.output, 1)
     if draft.root(result) == graph.input:
         raise AcsgenError(f"graph '{graph.name}' computes nothing")
-    return draft.finish(result)
+    return draft, draft.finish(result)
 
 
 @dataclass
@@ -74,6 +88,9 @@ class _Draft:
     masks: Mapping[str, Mask]
     layouts: Mapping[str, int]
     listed: set[str]
+    ops: tuple[Op, ...]
+    chosen: Chosen
+    offers: dict[str, tuple[Form, ...]] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     buffers: dict[str, Buffer] = field(default_factory=dict)
 
@@ -170,13 +187,14 @@ def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
         source = draft.read(op.inputs[0], groups)
         kernel, weights_per_input = op.kernel, op.weights.shape[0] * prod(op.kernel)
     active = draft.active(op.output)
+    form = _form(draft, op, groups)
     if groups == 1 or (isinstance(op, Conv2D) and op.groups > 1):
         why = f"Only the groups that {active} opens." if active else "Every group."
-        scratch = draft.kernels.conv_scratch(kernel, shape[2] // groups)
-        draft.write(op, "conv", source, active=active, scratch_bytes=scratch, why=why)
+        scratch = form.scratch_bytes if form else draft.kernels.conv_scratch(kernel, shape[2] // groups)
+        draft.write(op, "conv", source, active=active, scratch_bytes=scratch, why=why, **_formed(form))
         return
     joined = draft.active(op.inputs[0])
-    limit = scratch = 0
+    limit, scratch = 0, form.scratch_bytes if form else 0
     why = f"Reads what {joined} opens." if joined else "Reads every group."
     if draft.kernels.packs:
         pixels = prod(image_shape(draft.graph.shape(op.output))[:2])
@@ -186,13 +204,31 @@ def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
     if limit:
         scratch += weights_per_input * shape[2] * limit // groups + 4
         why = f"Packs what {joined} opens, up to {limit} of {groups} groups."
-    draft.write(op, "conv_join", source, active=active, joined=joined, pack_limit=limit, scratch_bytes=scratch, why=why)
+    skips: dict[str, Any] = {"active": active, "joined": joined, "pack_limit": limit}
+    draft.write(op, "conv_join", source, **skips, scratch_bytes=scratch, why=why, **_formed(form))
+
+
+def _form(draft: _Draft, op: Conv2D | Dense, groups: int) -> Form | None:
+    """How a convolution that reads `groups` groups is emitted; None: the kernel set takes plain constants only."""
+    if draft.kernels.conv_forms is None:
+        return None
+    source, target = (draft.graph.tensors[name] for name in (op.inputs[0], op.output))
+    forms = draft.kernels.conv_forms(conv_case(op, source, target, groups, draft.layouts[op.output]))
+    draft.offers[op.name] = forms
+    return draft.chosen.get(op.name, forms[0])
+
+
+def _formed(form: Form | None) -> dict[str, Any]:
+    """The details of a step that its form decides."""
+    return {"form": form.name, "form_why": form.why} if form else {}
 
 
 def _depthwise(draft: _Draft, op: DepthwiseConv2D) -> None:
     groups = draft.layouts[op.output]
     source = draft.read(op.inputs[0], groups)
-    scratch = draft.kernels.depthwise_scratch(op.kernel, draft.graph.shape(op.output)[2] // groups)
+    _, width, channels = draft.graph.shape(op.output)
+    columns = (width - 1) * op.stride[1] + op.kernel[1]
+    scratch = draft.kernels.depthwise_scratch(op.kernel, channels // groups, columns)
     draft.write(op, "depthwise", source, active=draft.active(op.output), scratch_bytes=scratch)
 
 

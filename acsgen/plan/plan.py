@@ -45,7 +45,8 @@ class Step:
     active: gate whose list restricts the output groups; joined: gate whose list restricts the input
     groups. fill: (apply_mask) closed groups must really be zero. macs: with all gates open.
     residual: (conv, conv_join) the addition that is done band by band, `rows` rows each, into the other
-    addend's buffer.
+    addend's buffer. form: of the constants of a convolution (`acsgen.plan.conv_case.Form`), form_why: the
+    reason for it.
     """
 
     kernel: str
@@ -62,6 +63,8 @@ class Step:
     scratch_offset: int = 0
     macs: int = 0
     why: str = ""
+    form: str = "plain"
+    form_why: str = ""
 
 
 @dataclass(frozen=True)

@@ -134,8 +134,8 @@ static bool convolve_group(const acs_conv_t *layer, const source_t *source, uint
     return true;
 }
 
-bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
-                 acs_scratch_t scratch)
+bool acs_portable_conv(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
+                       acs_scratch_t scratch)
 {
     const uint32_t channels = layer->input.channels / layer->input_groups;
     const uint32_t image_bytes = acs_image_bytes(layer->input, channels);
@@ -152,8 +152,8 @@ bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t
 }
 
 /* Nothing is packed: the taps of an inactive group are not visited, whatever pack_limit says. */
-bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
-                      const int8_t *input, int8_t *output, acs_scratch_t scratch)
+bool acs_portable_conv_join(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
+                            const int8_t *input, int8_t *output, acs_scratch_t scratch)
 {
     const source_t source = {input, active, layer->input_groups, layer->input.channels / layer->input_groups};
     const uint16_t count = acs_list_count(outputs, layer->output_groups);
