@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from acsgen.emit.project import generate
+from acsgen.files import whole_file
 from acsgen.frontend.keras import load_keras
 from acsgen.golden.interpreter import quantize_input, run
 from acsgen.graph.evaluate import evaluate
@@ -41,9 +42,8 @@ def measure_unit(jobs: list[Job], root: Path) -> Iterator[str]:
             continue
         data = data or load(DATA)
         measured = measure(folder, data)
-        part = folder / f"{MEASURED}.part"
-        part.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-        part.replace(folder / MEASURED)
+        with whole_file(folder / MEASURED) as part:
+            part.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
         yield f"{job.name}: int8 accuracy {measured['int8_accuracy']:.4f}, {measured['mismatches']} mismatches"
 
 
