@@ -20,6 +20,8 @@ QUAD, TILE_PIXELS = 4, 2
 WINDOW_ROWS = 4
 #: Scratch that the columns of several tiles may take; one tile has what it needs.
 COLUMN_BYTES = 2048
+#: Tiles of a column, twos of Winograd's tiles, from which on a quad's weights are copied before they are used.
+MANY_TILES, MANY_TWOS = 4, 3
 
 #: Right shifts of the short requantisation: its rounding constant, with the zero point, stays within int32.
 SHIFTS = range(1, 23)
@@ -38,7 +40,8 @@ def conv_forms(case: ConvCase) -> tuple[Form, ...]:
     """The forms that are exact, the one with the least constants first."""
     if not finishes_shortly(case):
         why = "Its requantisation is none of the short form: plain weights."
-        return (Form("plain", 0, case.weights.size + 12 * case.target[2], 0, why),)
+        row = case.target[1] * case.target[2]
+        return (Form("plain", 0, row, case.weights.size + 12 * case.target[2], 0, why),)
     if is_paired_exact(case):
         forms = [_tiled(case, "paired", 2, "Two output channels in a weight.")]
     else:
@@ -49,6 +52,7 @@ def conv_forms(case: ConvCase) -> tuple[Form, ...]:
             Form(
                 "winograd",
                 winograd_scratch(case),
+                _band_bytes(case, 2 * case.target[1]),
                 _constant_bytes(case, words),
                 _winograd_instructions(case),
                 "Winograd's way, F(2x2, 3x3).",
@@ -58,9 +62,15 @@ def conv_forms(case: ConvCase) -> tuple[Form, ...]:
 
 
 def _tiled(case: ConvCase, name: str, tap_words: int, why: str) -> Form:
-    scratch = window_scratch(case) if is_window(case) else column_scratch(case)
     words = tap_words * prod(case.kernel)
-    return Form(name, scratch, _constant_bytes(case, words), _tile_instructions(case), why)
+    if is_window(case):
+        scratch = window_scratch(case, words)
+        band = _band_bytes(case, case.target[1] * (2 if case.stride[0] == 1 else 1))
+    else:
+        tiles, copied = column_tiles(case, words)
+        scratch = _run_bytes(case) + tiles * _column_tile(case) + copied
+        band = tiles * _band_bytes(case, TILE_PIXELS)
+    return Form(name, scratch, band, _constant_bytes(case, words), _tile_instructions(case), why)
 
 
 def _constant_bytes(case: ConvCase, pair_words: int) -> int:
@@ -69,7 +79,7 @@ def _constant_bytes(case: ConvCase, pair_words: int) -> int:
 
 
 def _tile_instructions(case: ConvCase) -> int:
-    """Of a tile 95 and so many for each pair of input channels; then what expands the input."""
+    """Of a tile and of each of its pairs of input channels; then what expands the input."""
     pairs, taps = pairs_of(case), prod(case.kernel)
     tiles = case.target[0] * -(-case.target[1] // TILE_PIXELS) * len(channels_of_quads(case))
     if is_window(case):
@@ -137,32 +147,45 @@ def is_winograd(case: ConvCase) -> bool:
     )
 
 
-def winograd_scratch(case: ConvCase) -> int:
-    """Bytes of runs, of the window, of the sums of a quad and two tiles, of a row of transformed inputs."""
-    twos = -(-case.target[1] // 4)
-    window = 4 * pairs_of(case) * (4 * twos + 2) * WINDOW_ROWS
-    sums = 4 * WINOGRAD_POINTS * QUAD * TILE_PIXELS
-    return _run_bytes(case) + window + sums + 4 * twos * pairs_of(case) * WINOGRAD_POINTS * TILE_PIXELS
-
-
 def pairs_of(case: ConvCase) -> int:
     """Pairs of channels of a source."""
     return -(-int(case.weights.shape[3]) // 2)
 
 
-def window_scratch(case: ConvCase) -> int:
-    """Bytes of runs, of a row of output where a quad is not written in place, of the window."""
+def winograd_scratch(case: ConvCase) -> int:
+    """Bytes of runs, of the window, of a quad's weights, of the sums of a quad and two tiles, of a row of
+    transformed inputs."""
+    twos = -(-case.target[1] // 4)
+    window = 4 * pairs_of(case) * (4 * twos + 2) * WINDOW_ROWS
+    copied = twos >= MANY_TWOS or case.input_groups > case.sources
+    weights = 4 * pairs_of(case) * WINOGRAD_POINTS * QUAD if copied else 0
+    sums = 4 * WINOGRAD_POINTS * QUAD * TILE_PIXELS
+    return _run_bytes(case) + window + weights + sums + 4 * twos * pairs_of(case) * WINOGRAD_POINTS * TILE_PIXELS
+
+
+def window_scratch(case: ConvCase, pair_words: int) -> int:
+    """Bytes of runs, of a row of output where a quad is not written in place, of the window, of a quad's weights."""
     columns = (case.target[1] - 1) * case.stride[1] + 3
     row = 0 if _writes_in_place(case) else QUAD * case.target[1]
-    return _run_bytes(case) + row + 4 * pairs_of(case) * columns * WINDOW_ROWS
+    return _run_bytes(case) + row + 4 * pairs_of(case) * (columns * WINDOW_ROWS + pair_words)
 
 
-def column_scratch(case: ConvCase) -> int:
-    """Bytes of runs, and of some tiles with a row of output for each where a quad is not written in place."""
-    pixels = prod(case.target[:2])
+def column_tiles(case: ConvCase, pair_words: int) -> tuple[int, int]:
+    """(tiles that are computed together, bytes of a quad's weights if they are copied)."""
+    tiles = max(1, min(-(-prod(case.target[:2]) // TILE_PIXELS), COLUMN_BYTES // _column_tile(case)))
+    return tiles, 4 * pair_words * pairs_of(case) if tiles >= MANY_TILES else 0
+
+
+def _column_tile(case: ConvCase) -> int:
+    """Bytes of a tile's words, and of a row of its output where a quad is not written in place."""
+    in_place = _writes_in_place(case) and prod(case.target[:2]) > 1
     words = 4 * pairs_of(case) * prod(case.kernel) * TILE_PIXELS
-    tile = words + (0 if _writes_in_place(case) and pixels > 1 else QUAD * TILE_PIXELS)
-    return _run_bytes(case) + tile * max(1, min(-(-pixels // TILE_PIXELS), COLUMN_BYTES // tile))
+    return words + (0 if in_place else QUAD * TILE_PIXELS)
+
+
+def _band_bytes(case: ConvCase, pixels: int) -> int:
+    """acs_band_bytes()."""
+    return -(-pixels * case.target[2] // 4) * 4
 
 
 def depthwise_scratch(kernel: Pair, channels: int, columns: int) -> int:

@@ -79,12 +79,14 @@ class ConvCase:
 class Form:
     """How a kernel set wants a convolution.
 
-    name: of the form of its constants, a key of `acsgen.emit.acs_weights.FORMS`, or "plain". constant_bytes: flash
-    that they take. instructions: of a run with all gates open, estimated from counts on a Cortex-M4.
+    name: of the form of its constants, a key of `acsgen.emit.acs_weights.FORMS`, or "plain". band_bytes: scratch
+    that it needs besides, where its result is added to a residual. constant_bytes: flash that they take.
+    instructions: of a run with all gates open, estimated from counts on a Cortex-M4.
     """
 
     name: str
     scratch_bytes: int
+    band_bytes: int
     constant_bytes: int
     instructions: int
     why: str

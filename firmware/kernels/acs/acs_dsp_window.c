@@ -85,36 +85,35 @@ static void move_to(const acs_job_t *job, const rows_t *rows, uint32_t y, uint32
     }
 }
 
-/* Scratch, one piece after the other. */
-static void *take(acs_scratch_t *scratch, uint32_t bytes)
-{
-    void *const piece = scratch->data;
-    if (scratch->bytes < bytes) {
-        return NULL;
-    }
-    scratch->data = (int8_t *)piece + bytes;
-    scratch->bytes -= bytes;
-    return piece;
-}
-
-/* Runs and an empty window. false: the scratch is too small. */
-static bool begin(const acs_job_t *job, uint32_t pair_bytes, acs_scratch_t *scratch, acs_tile_t *tile, rows_t *rows)
+/* What a strip needs from the scratch: runs, an empty window. pair_bytes: weights of a pair, of one point.
+ * false: the scratch is too small. */
+static bool begin(const acs_job_t *job, uint32_t pair_bytes, acs_scratch_t *scratch, acs_strip_t *strip, rows_t *rows)
 {
     const uint16_t count = acs_list_count(job->source.active, job->source.groups);
-    acs_run_t *const runs = take(scratch, (count > 0 ? count : 1u) * (uint32_t)sizeof *runs);
+    acs_run_t *const runs = acs_take(scratch, (count > 0 ? count : 1u) * (uint32_t)sizeof *runs);
     if (runs == NULL) {
         return false;
     }
-    tile->runs = runs;
-    tile->end = runs + acs_find_runs(&job->source, pair_bytes, runs, &rows->pairs);
+    strip->runs = runs;
+    strip->end = runs + acs_find_runs(&job->source, pair_bytes, runs, &rows->pairs);
     rows->pair_step = rows->columns * ACS_WINDOW_ROWS;
     const uint32_t bytes = (uint32_t)sizeof *rows->words * rows->pairs * rows->pair_step;
-    rows->words = take(scratch, bytes);
+    rows->words = acs_take(scratch, bytes);
     if (rows->words == NULL) {
         return false;
     }
     memset(rows->words, 0, bytes);
     return true;
+}
+
+/* Room for what is added to a residual. false: the scratch is too small. */
+static bool take_band(const acs_conv_t *layer, uint32_t rows, acs_scratch_t *scratch, acs_strip_t *strip)
+{
+    const uint32_t bytes = acs_band_bytes(layer, rows * layer->output.width);
+    if (bytes > 0) {
+        strip->band = acs_take(scratch, bytes);
+    }
+    return bytes == 0 || strip->band != NULL;
 }
 
 bool acs_conv_window(const acs_job_t *job)
@@ -126,18 +125,25 @@ bool acs_conv_window(const acs_job_t *job)
     const acs_conv_t *const layer = job->layer;
     const uint32_t stride = layer->stride.width;
     const uint32_t width = layer->output.width;
+    const uint32_t served = stride == 1 ? ACS_WINDOW_ROWS - KERNEL + 1 : 1u; /* output rows */
+    const uint32_t pair_bytes = 4 * acs_pair_words(layer);
     acs_scratch_t scratch = job->scratch;
     rows_t rows = {.columns = (width - 1) * stride + KERNEL};
     acs_strip_t strip = {
         .function = functions[stride - 1][layer->form == ACS_WIDE],
         .odd = width % ACS_TILE_PIXELS ? (width - ACS_TILE_PIXELS) * stride * ACS_WINDOW_ROWS : 0u,
         .pixels = width,
+        .points = 1,
     };
-    if (!begin(job, 4 * acs_pair_words(layer), &scratch, &strip.tile, &rows)) {
+    if (!begin(job, pair_bytes, &scratch, &strip, &rows) || !take_band(layer, served, &scratch, &strip)) {
+        return false;
+    }
+    strip.weights = acs_take(&scratch, rows.pairs * pair_bytes);
+    if (strip.weights == NULL) {
         return false;
     }
     if (!acs_writes_in_place(layer)) {
-        strip.row = take(&scratch, ACS_QUAD * width);
+        strip.row = acs_take(&scratch, ACS_QUAD * width);
         if (strip.row == NULL) {
             return false;
         }
@@ -145,15 +151,34 @@ bool acs_conv_window(const acs_job_t *job)
     strip.tile.words = rows.words;
     strip.tile.tiles = width / ACS_TILE_PIXELS;
     strip.tile.pair_step = 4 * rows.pair_step;
-    const uint32_t served = stride == 1 ? ACS_WINDOW_ROWS - KERNEL + 1 : 1u; /* output rows */
     for (uint32_t y = 0; y < layer->output.height; y += served) {
         const uint32_t left = layer->output.height - y;
         strip.rows = left < served ? left : served;
         strip.pixel = y * width;
+        strip.outputs = strip.rows * width;
         move_to(job, &rows, y, strip.rows + KERNEL - 1);
         acs_compute_quads(job, &strip);
     }
     return true;
+}
+
+/* Two tiles by two from which on a quad's weights are quicker copied than read in flash every time. */
+#define MANY_TWOS 3u
+
+/* Room for a quad's weights where they are copied: where that pays, and where pairs in the middle are closed. */
+static bool take_points(const acs_job_t *job, const rows_t *rows, uint32_t twos, acs_scratch_t *scratch,
+                        acs_strip_t *strip)
+{
+    const uint32_t pair_bytes = 4 * ACS_QUAD;
+    strip->points = ACS_WINOGRAD_POINTS;
+    strip->point_bytes = pair_bytes * acs_pairs(&job->source);
+    strip->tile.point_bytes = strip->point_bytes;
+    if (twos < MANY_TWOS && strip->runs->begin == 0 && strip->end == strip->runs + 1) {
+        return true;
+    }
+    strip->tile.point_bytes = pair_bytes * rows->pairs;
+    strip->weights = acs_take(scratch, ACS_WINOGRAD_POINTS * strip->tile.point_bytes);
+    return strip->weights != NULL;
 }
 
 bool acs_conv_winograd(const acs_job_t *job)
@@ -165,19 +190,19 @@ bool acs_conv_winograd(const acs_job_t *job)
     const uint32_t pair_words = ACS_WINOGRAD_POINTS * ACS_TILE_PIXELS;
     acs_scratch_t scratch = job->scratch;
     rows_t rows = {.columns = 4 * twos + 2};
-    acs_strip_t strip = {.function = acs_winograd_quad, .rows = 1, .pixels = width};
-    if (!begin(job, 4 * ACS_QUAD, &scratch, &strip.tile, &rows)) {
+    acs_strip_t strip = {.function = acs_winograd_quad, .rows = 1, .pixels = width, .outputs = 2 * width};
+    if (!begin(job, 4 * ACS_QUAD, &scratch, &strip, &rows) || !take_band(layer, 2, &scratch, &strip) ||
+        !take_points(job, &rows, twos, &scratch, &strip)) {
         return false;
     }
-    strip.tile.sums = take(&scratch, 4 * ACS_WINOGRAD_SUMS);
-    int32_t *const transformed = take(&scratch, 4 * twos * rows.pairs * pair_words);
+    strip.tile.sums = acs_take(&scratch, 4 * ACS_WINOGRAD_SUMS);
+    int32_t *const transformed = acs_take(&scratch, 4 * twos * rows.pairs * pair_words);
     if (strip.tile.sums == NULL || transformed == NULL) {
         return false;
     }
     strip.tile.words = transformed;
     strip.tile.tiles = tiles;
     strip.tile.pair_step = 4 * rows.pairs * pair_words;
-    strip.tile.point_bytes = 4 * ACS_QUAD * acs_pairs(&job->source);
     strip.tile.row_step = width * acs_output_step(layer);
     for (uint32_t y = 0; y < layer->output.height; y += 2) {
         move_to(job, &rows, y, ACS_WINDOW_ROWS);

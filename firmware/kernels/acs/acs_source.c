@@ -104,18 +104,32 @@ void acs_expand_pixel(const acs_source_t *source, const acs_stretch_t *stretch, 
     }
 }
 
+/* The pixel at a walk, which moves on. */
+static inline const int8_t *walk_on(acs_walk_t *walk)
+{
+    const int8_t *const pixel = walk->pixel;
+    walk->pixel += walk->step;
+    if (--walk->left == 0) {
+        walk->left = walk->width;
+        walk->pixel += walk->to_next_row;
+    }
+    return pixel;
+}
+
 void acs_expand_tiles(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
-                      const int8_t *input, int32_t *words, uint32_t tile_words)
+                      acs_walk_t walk, int32_t *words, uint32_t tile_words)
 {
     const uint32_t channels = source->channels;
     const int32_t offset = acs_offset(zero_point);
     words += stretch->pair * ACS_TILE_PIXELS;
-    for (uint32_t p = 0; p < pixels; p += ACS_TILE_PIXELS, input += ACS_TILE_PIXELS * channels, words += tile_words) {
-        const int8_t *const end = input + channels;
+    for (uint32_t p = 0; p < pixels; p += ACS_TILE_PIXELS, words += tile_words) {
+        const int8_t *from = walk_on(&walk);
+        const int8_t *other = walk_on(&walk);
+        const int8_t *const end = from + channels;
         int32_t *to = words;
-        for (const int8_t *from = input; from < end; from += 4, to += 2 * ACS_TILE_PIXELS) {
+        for (; from < end; from += 4, other += 4, to += 2 * ACS_TILE_PIXELS) {
             const int32_t first = acs_load_four(from);
-            const int32_t second = acs_load_four(from + channels);
+            const int32_t second = acs_load_four(other);
             to[0] = acs_even_bytes(offset, first);
             to[1] = acs_even_bytes(offset, second);
             to[2] = acs_odd_bytes(offset, first);

@@ -88,25 +88,23 @@ acs_winograd_input:
     pop     {r4-r11, pc}
     .size   acs_winograd_input, . - acs_winograd_input
 
-/* acs_tile_t, and what the loops need. */
+/* acs_tile_t, and what the loops need. Not of it: runs and end. */
 inputs_  .req s0
 weights_ .req s1
 finish_  .req s2
 output_  .req s3
-runs_    .req s4
-end_     .req s5
+ends_    .req s4                        /* where the weights of this point end */
+back_    .req s5                        /* from behind the last pair's inputs to the first one's at the next point */
 tiles_   .req s6
 step_    .req s7
 two_     .req s8
-point_   .req s9
-sums_    .req s10
-row_     .req s11
-pw_      .req s12
-pv_      .req s13
-next_    .req s14
-stop_    .req s15
-last_    .req s16
-now_     .req s17
+stop_    .req s9
+point_   .req s10
+sums_    .req s11
+row_     .req s12
+gap_     .req s13                       /* from a point's weights to the next one's */
+last_    .req s14                       /* behind the sums */
+now_     .req s15                       /* the sums at this point, then the finish of this channel */
 
 /* A pair of channels at one point: r10 r11 weights of four output channels, r12 lr inputs of two tiles. */
     .macro multiply_pair
@@ -138,16 +136,6 @@ now_     .req s17
     smuad   r9, r11, lr
     .endm
 
-/* The next run from the list at r12: weights in r1, where they end in stop_ and r11. */
-    .macro next_run
-    ldrd    r10, r11, [r12], #8
-    vmov    r1, pw_
-    vmov    next_, r12
-    add     r11, r11, r1
-    add     r1, r1, r10
-    vmov    stop_, r11
-    .endm
-
 /* Column j of the sums at the points: `upper` = m0 + m1 + m2, `lower` = m1 - m2 - m3. r8: four times the bias,
    which point (1, 1) takes in. */
     .macro fold_column column, tile, upper, lower
@@ -170,18 +158,14 @@ now_     .req s17
     asr     r5, r5, #1
     asr     r6, r6, #1
     asr     r7, r7, #1
-    smmulr  r4, r4, r9
-    smmulr  r5, r5, r9
-    smmulr  r6, r6, r9
-    smmulr  r7, r7, r9
-    add     r4, r4, r4, asr #31
-    add     r5, r5, r5, asr #31
-    add     r6, r6, r6, asr #31
-    add     r7, r7, r7, asr #31
-    add     r4, r4, r10
-    add     r5, r5, r10
-    add     r6, r6, r10
-    add     r7, r7, r10
+    add     r2, r10, r4, asr #31
+    add     r3, r10, r5, asr #31
+    add     r12, r10, r6, asr #31
+    add     lr, r10, r7, asr #31
+    smmlar  r4, r4, r9, r2
+    smmlar  r5, r5, r9, r3
+    smmlar  r6, r6, r9, r12
+    smmlar  r7, r7, r9, lr
     asr     r4, r4, r11
     asr     r5, r5, r11
     asr     r6, r6, r11
@@ -227,28 +211,33 @@ now_     .req s17
     .thumb_func
 acs_winograd_quad:
     push    {r4-r11, lr}
-    vpush   {s16-s19}
-    vldm    r0, {s0-s11}
-    vmov    r11, sums_
-    add     r11, r11, #16 * POINT
-    vmov    last_, r11
+    vldm    r0, {s0-s12}
+    vmov    r1, weights_
+    vmov    r2, stop_
+    vmov    r3, point_
+    vmov    r4, sums_
+    sub     r2, r2, r1
+    sub     r3, r3, r2
+    lsl     r2, r2, #3                  /* 16 bytes of weights for every PAIR of inputs */
+    sub     r2, r2, #8
+    add     r4, r4, #16 * POINT
+    vmov    gap_, r3
+    vmov    back_, r2
+    vmov    last_, r4
 1:                                      /* two tiles */
-    vmov    r11, sums_
     vmov    r0, inputs_
     vmov    r1, weights_
+    vmov    r11, sums_
+    vmov    r10, stop_
     vmov    now_, r11
-    vmov    pv_, r0
-    vmov    pw_, r1
-2:                                      /* a point: pairs of a run are even, as channels come in fours */
-    vmov    r12, runs_
-    next_run
+    vmov    ends_, r10
+    .balign 4
+2:                                      /* a point: active pairs are even, as channels come in fours */
     multiply_first_pair
     multiply_pair
-    vmov    r10, stop_
-    cmp     r1, r10
+    vmov    r10, ends_
+    subs    r10, r10, r1
     beq.w   6f
-3:
-    sub     r10, r10, r1
     tst     r10, #32
     bne.w   5f
     .balign 4
@@ -258,30 +247,23 @@ acs_winograd_quad:
 5:
     multiply_pair
     multiply_pair
-    vmov    r10, stop_
+    vmov    r10, ends_
     cmp     r1, r10
     bne.w   4b
 6:
-    vmov    r12, next_
-    vmov    lr, end_
-    cmp     r12, lr
-    beq.w   7f
-    next_run
-    mov     r10, r11
-    b.w     3b
-7:
     vmov    r12, now_
-    vmov    r0, pv_
-    vmov    r1, pw_
+    vmov    r10, back_
+    vmov    r11, gap_
     vmov    lr, point_
-    vmov    r10, last_
     stm     r12!, {r2-r9}
-    add     r0, r0, #8
-    add     r1, r1, lr
+    sub     r0, r0, r10
+    add     r1, r1, r11
+    vmov    r10, ends_
+    vmov    r11, last_
+    add     r10, r10, lr
     vmov    now_, r12
-    vmov    pv_, r0
-    vmov    pw_, r1
-    cmp     r12, r10
+    vmov    ends_, r10
+    cmp     r12, r11
     bne.w   2b
 
     vmov    r0, sums_
@@ -318,7 +300,6 @@ acs_winograd_quad:
     vmov    inputs_, r0
     vmov    tiles_, r11
     bgt.w   1b
-    vpop    {s16-s19}
     pop     {r4-r11, pc}
     .size   acs_winograd_quad, . - acs_winograd_quad
 
