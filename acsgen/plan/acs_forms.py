@@ -51,11 +51,12 @@ def conv_forms(case: ConvCase) -> tuple[Form, ...]:
         forms.append(
             Form(
                 "winograd",
-                winograd_scratch(case),
+                winograd_scratch(case, 1),
                 _band_bytes(case, 2 * case.target[1]),
                 _constant_bytes(case, words),
                 _winograd_instructions(case),
                 "Winograd's way, F(2x2, 3x3).",
+                winograd_scratch(case, case.target[0] // 2),
             )
         )
     return tuple(forms)
@@ -152,15 +153,16 @@ def pairs_of(case: ConvCase) -> int:
     return -(-int(case.weights.shape[3]) // 2)
 
 
-def winograd_scratch(case: ConvCase) -> int:
-    """Bytes of runs, of the window, of a quad's weights, of the sums of a quad and two tiles, of a row of
-    transformed inputs."""
+def winograd_scratch(case: ConvCase, strips: int) -> int:
+    """Bytes of runs, of the window, of a quad's weights, of the sums of a quad and two tiles, of transformed inputs:
+    so many strips of two rows."""
     twos = -(-case.target[1] // 4)
     window = 4 * pairs_of(case) * (4 * twos + 2) * WINDOW_ROWS
-    copied = twos >= MANY_TWOS or case.input_groups > case.sources
+    copied = strips * twos >= MANY_TWOS or case.input_groups > case.sources
     weights = 4 * pairs_of(case) * WINOGRAD_POINTS * QUAD if copied else 0
     sums = 4 * WINOGRAD_POINTS * QUAD * TILE_PIXELS
-    return _run_bytes(case) + window + weights + sums + 4 * twos * pairs_of(case) * WINOGRAD_POINTS * TILE_PIXELS
+    transformed = 4 * strips * twos * pairs_of(case) * WINOGRAD_POINTS * TILE_PIXELS
+    return _run_bytes(case) + window + weights + sums + transformed
 
 
 def window_scratch(case: ConvCase, pair_words: int) -> int:

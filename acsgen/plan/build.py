@@ -225,7 +225,9 @@ def _form(draft: _Draft, op: Conv2D | Dense, groups: int) -> Form | None:
 
 def _formed(form: Form | None) -> dict[str, Any]:
     """The details of a step that its form decides."""
-    return {"form": form.name, "form_why": form.why} if form else {}
+    if form is None:
+        return {}
+    return {"form": form.name, "form_why": form.why, "most_scratch_bytes": form.most_scratch_bytes}
 
 
 def _depthwise(draft: _Draft, op: DepthwiseConv2D) -> None:

@@ -81,7 +81,8 @@ class Form:
 
     name: of the form of its constants, a key of `acsgen.emit.acs_weights.FORMS`, or "plain". band_bytes: scratch
     that it needs besides, where its result is added to a residual. constant_bytes: flash that they take.
-    instructions: of a run with all gates open, estimated from counts on a Cortex-M4.
+    instructions: of a run with all gates open, estimated from counts on a Cortex-M4. most_scratch_bytes: more than
+    scratch_bytes, if more would be used, bands not included.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Form:
     constant_bytes: int
     instructions: int
     why: str
+    most_scratch_bytes: int = 0
 
 
 def conv_case(op: Conv2D | Dense, source: Tensor, target: Tensor, input_groups: int, output_groups: int) -> ConvCase:

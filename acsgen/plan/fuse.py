@@ -98,6 +98,7 @@ def _fuse(draft: Draft, at: int, held: str, op: Add) -> None:
         residual=op,
         rows=rows,
         scratch_bytes=step.scratch_bytes + band,
+        most_scratch_bytes=step.most_scratch_bytes and step.most_scratch_bytes + band * height // rows,
         why=f"{step.why} Added to {other_of(op, step.op.output)} where that lies, {rows} rows at a time.",
     )
 

@@ -244,9 +244,10 @@ typedef struct {
     acs_tile_function_t *function;
     acs_tile_t tile;  /**< Of the first row: words, tiles, pair_step, what Winograd needs. */
     uint32_t odd;     /**< Words from the first tile to one that ends with an odd last pixel; 0: there is none. */
-    uint32_t rows;    /**< The words of a row lie one word behind those of the row before. */
+    uint32_t rows;
+    uint32_t row_words; /**< From the words of a row to those of the next. */
     uint32_t pixel;   /**< Index of the first row's first pixel. */
-    uint32_t pixels;  /**< Of a row. */
+    uint32_t pixels;  /**< Of a row; Winograd: of two. */
     uint32_t outputs; /**< Pixels of the strip. */
     int8_t *row;      /**< [4 * pixels, at least 8] for a quad's output; NULL: it is written in place. */
     int8_t *band;     /**< [outputs * channels] to be added to the output; NULL: no residual. */

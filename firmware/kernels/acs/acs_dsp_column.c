@@ -125,6 +125,8 @@ static uint32_t take_tiles(const acs_job_t *job, acs_strip_t *strip, columns_t *
     const uint32_t tile_bytes = 4 * columns->tile_words + row_bytes + acs_band_bytes(layer, ACS_TILE_PIXELS);
     const uint32_t all = (pixels + 1) / ACS_TILE_PIXELS;
     const uint32_t copied = columns->pairs * pair_bytes;
+    strip->point_bytes = pair_bytes * acs_pairs(&job->source);
+    strip->tile.point_bytes = copied;
     uint32_t room = scratch.bytes / tile_bytes;
     strip->tile.runs = strip->runs;
     strip->tile.end = strip->end;

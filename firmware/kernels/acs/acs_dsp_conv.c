@@ -65,7 +65,7 @@ static void compute_quad(const acs_job_t *job, const acs_strip_t *strip, acs_til
     uint32_t pixel = strip->pixel;
     int8_t *output = strip->row == NULL ? place_of(job, strip, channel, pixel) : strip->row;
     for (uint32_t r = 0; r < strip->rows; r++, pixel += strip->pixels) {
-        tile->words = strip->tile.words + r;
+        tile->words = strip->tile.words + r * strip->row_words;
         tile->tiles = strip->tile.tiles;
         tile->output = output;
         strip->function(tile);
@@ -83,24 +83,34 @@ static void compute_quad(const acs_job_t *job, const acs_strip_t *strip, acs_til
     }
 }
 
-/* Finds a quad's weights and finish; the weights are copied if the strip has room for them. */
-static void take_quad(const acs_job_t *job, const acs_strip_t *strip, uint32_t quad, acs_tile_t *tile)
+/* Copies a quad's weights of the active pairs; returns the place behind them. */
+static int32_t *copy_weights(const acs_strip_t *strip, const int32_t *from)
 {
-    const int32_t *from = job->layer->words + quad * acs_pair_words(job->layer) * acs_pairs(&job->source);
-    tile->weights = from;
-    tile->finish = job->layer->finish + quad * ACS_FINISH_WORDS;
-    tile->stop = from + (strip->end - 1)->end / 4;
-    if (strip->weights == NULL) {
-        return;
-    }
     int32_t *to = strip->weights;
+    if (strip->tile.point_bytes == strip->point_bytes) { /* all pairs: in one piece */
+        return acs_copy_words(to, from, from + strip->points * strip->point_bytes / 4);
+    }
     for (uint32_t point = 0; point < strip->points; point++, from += strip->point_bytes / 4) {
         for (const acs_run_t *run = strip->runs; run < strip->end; run++) {
             to = acs_copy_words(to, from + run->begin / 4, from + run->end / 4);
         }
     }
-    tile->weights = strip->weights;
-    tile->stop = strip->weights + (uint32_t)(to - strip->weights) / strip->points;
+    return to;
+}
+
+/* Finds a quad's weights and finish; the weights are copied if the strip has room for them. */
+static void take_quad(const acs_job_t *job, const acs_strip_t *strip, uint32_t quad, acs_tile_t *tile)
+{
+    const int32_t *const from = job->layer->words + quad * acs_pair_words(job->layer) * acs_pairs(&job->source);
+    tile->finish = job->layer->finish + quad * ACS_FINISH_WORDS;
+    if (strip->weights == NULL) {
+        tile->weights = from;
+        tile->stop = from + (strip->end - 1)->end / 4;
+    } else {
+        const int32_t *const end = copy_weights(strip, from);
+        tile->weights = strip->weights;
+        tile->stop = strip->weights + (uint32_t)(end - strip->weights) / strip->points;
+    }
 }
 
 /* The part of a clamp that int8 does not do already. */

@@ -132,13 +132,16 @@ bool acs_conv_window(const acs_job_t *job)
     acs_strip_t strip = {
         .function = functions[stride - 1][layer->form == ACS_WIDE],
         .odd = width % ACS_TILE_PIXELS ? (width - ACS_TILE_PIXELS) * stride * ACS_WINDOW_ROWS : 0u,
+        .row_words = 1,
         .pixels = width,
         .points = 1,
+        .point_bytes = pair_bytes * acs_pairs(&job->source),
     };
     if (!begin(job, pair_bytes, &scratch, &strip, &rows) || !take_band(layer, served, &scratch, &strip)) {
         return false;
     }
-    strip.weights = acs_take(&scratch, rows.pairs * pair_bytes);
+    strip.tile.point_bytes = rows.pairs * pair_bytes;
+    strip.weights = acs_take(&scratch, strip.tile.point_bytes);
     if (strip.weights == NULL) {
         return false;
     }
@@ -165,52 +168,78 @@ bool acs_conv_window(const acs_job_t *job)
 /* Two tiles by two from which on a quad's weights are quicker copied than read in flash every time. */
 #define MANY_TWOS 3u
 
-/* Room for a quad's weights where they are copied: where that pays, and where pairs in the middle are closed. */
-static bool take_points(const acs_job_t *job, const rows_t *rows, uint32_t twos, acs_scratch_t *scratch,
-                        acs_strip_t *strip)
+/* What Winograd's way needs besides runs and window. */
+typedef struct {
+    int32_t *transformed; /* [strip][two tiles][active pair][16 points][2 tiles] */
+    uint32_t twos;        /* of a strip, which is two rows of output */
+    uint32_t words;       /* of a strip */
+    uint32_t strips;      /* that are computed with the same copy of a quad's weights */
+} strips_t;
+
+/* Takes as many strips as there is room for, with a quad's weights where they are copied: where that pays, and where
+ * pairs in the middle are closed. false: there is no room for one. */
+static bool take_strips(const acs_job_t *job, acs_scratch_t *scratch, strips_t *strips, acs_strip_t *strip)
 {
-    const uint32_t pair_bytes = 4 * ACS_QUAD;
-    strip->points = ACS_WINOGRAD_POINTS;
-    strip->point_bytes = pair_bytes * acs_pairs(&job->source);
-    strip->tile.point_bytes = strip->point_bytes;
-    if (twos < MANY_TWOS && strip->runs->begin == 0 && strip->end == strip->runs + 1) {
-        return true;
+    const acs_conv_t *const layer = job->layer;
+    const bool in_one_run = strip->runs->begin == 0 && strip->end == strip->runs + 1;
+    const uint32_t copy_bytes = ACS_WINOGRAD_POINTS * strip->tile.point_bytes;
+    strip->tile.sums = acs_take(scratch, 4 * ACS_WINOGRAD_SUMS);
+    for (uint32_t n = layer->output.height / 2; strip->tile.sums != NULL && n > 0; n--) {
+        const bool copying = n * strips->twos >= MANY_TWOS || !in_one_run;
+        const uint32_t band_bytes = acs_band_bytes(layer, n * strip->pixels);
+        const uint32_t transformed_bytes = 4 * n * strips->words;
+        if (scratch->bytes >= transformed_bytes + band_bytes + (copying ? copy_bytes : 0u)) {
+            strips->strips = n;
+            strips->transformed = acs_take(scratch, transformed_bytes);
+            strip->band = band_bytes > 0 ? acs_take(scratch, band_bytes) : NULL;
+            strip->weights = copying ? acs_take(scratch, copy_bytes) : NULL;
+            strip->tile.point_bytes = copying ? strip->tile.point_bytes : strip->point_bytes;
+            return true;
+        }
     }
-    strip->tile.point_bytes = pair_bytes * rows->pairs;
-    strip->weights = acs_take(scratch, ACS_WINOGRAD_POINTS * strip->tile.point_bytes);
-    return strip->weights != NULL;
+    return false;
 }
 
 bool acs_conv_winograd(const acs_job_t *job)
 {
     const acs_conv_t *const layer = job->layer;
     const uint32_t width = layer->output.width;
-    const uint32_t tiles = width / 2;
-    const uint32_t twos = (tiles + 1) / 2;
     const uint32_t pair_words = ACS_WINOGRAD_POINTS * ACS_TILE_PIXELS;
+    const uint32_t pair_bytes = 4 * ACS_QUAD;
     acs_scratch_t scratch = job->scratch;
-    rows_t rows = {.columns = 4 * twos + 2};
-    acs_strip_t strip = {.function = acs_winograd_quad, .rows = 1, .pixels = width, .outputs = 2 * width};
-    if (!begin(job, 4 * ACS_QUAD, &scratch, &strip, &rows) || !take_band(layer, 2, &scratch, &strip) ||
-        !take_points(job, &rows, twos, &scratch, &strip)) {
+    strips_t strips = {.twos = (width / 2 + 1) / 2};
+    rows_t rows = {.columns = 4 * strips.twos + 2};
+    acs_strip_t strip = {
+        .function = acs_winograd_quad,
+        .pixels = 2 * width,
+        .points = ACS_WINOGRAD_POINTS,
+        .point_bytes = pair_bytes * acs_pairs(&job->source),
+    };
+    if (!begin(job, pair_bytes, &scratch, &strip, &rows)) {
         return false;
     }
-    strip.tile.sums = acs_take(&scratch, 4 * ACS_WINOGRAD_SUMS);
-    int32_t *const transformed = acs_take(&scratch, 4 * twos * rows.pairs * pair_words);
-    if (strip.tile.sums == NULL || transformed == NULL) {
+    strips.words = strips.twos * rows.pairs * pair_words;
+    strip.row_words = strips.words;
+    strip.tile.point_bytes = pair_bytes * rows.pairs;
+    if (!take_strips(job, &scratch, &strips, &strip)) {
         return false;
     }
-    strip.tile.words = transformed;
-    strip.tile.tiles = tiles;
+    strip.tile.words = strips.transformed;
+    strip.tile.tiles = width / 2;
     strip.tile.pair_step = 4 * rows.pairs * pair_words;
     strip.tile.row_step = width * acs_output_step(layer);
-    for (uint32_t y = 0; y < layer->output.height; y += 2) {
-        move_to(job, &rows, y, ACS_WINDOW_ROWS);
-        for (uint32_t pair = 0; pair < rows.pairs; pair++) {
-            acs_winograd_input(rows.words + pair * rows.pair_step, transformed + pair * pair_words, twos,
-                               strip.tile.pair_step);
+    for (uint32_t y = 0; y < layer->output.height; y += 2 * strip.rows) {
+        const uint32_t left = (layer->output.height - y) / 2;
+        strip.rows = left < strips.strips ? left : strips.strips;
+        for (uint32_t s = 0; s < strip.rows; s++) {
+            int32_t *to = strips.transformed + s * strips.words;
+            move_to(job, &rows, y + 2 * s, ACS_WINDOW_ROWS);
+            for (uint32_t pair = 0; pair < rows.pairs; pair++, to += pair_words) {
+                acs_winograd_input(rows.words + pair * rows.pair_step, to, strips.twos, strip.tile.pair_step);
+            }
         }
         strip.pixel = y * width;
+        strip.outputs = strip.rows * strip.pixels;
         acs_compute_quads(job, &strip);
     }
     return true;

@@ -52,7 +52,15 @@ static inline void expand_fours(uint32_t channels, int32_t zero_point, uint32_t 
         int32_t *even = words;
         int32_t *odd = words + pair_step;
         const int32_t *const end = words + pixels * step;
-        for (; even < end; even += step, odd += step, from += channels) {
+        for (; even + step < end; even += 2 * step, odd += 2 * step, from += 2 * channels) {
+            const int32_t four = acs_load_four(from);
+            const int32_t next = acs_load_four(from + channels); /* loads behind each other pipeline */
+            even[0] = acs_even_bytes(offset, four);
+            even[step] = acs_even_bytes(offset, next);
+            odd[0] = acs_odd_bytes(offset, four);
+            odd[step] = acs_odd_bytes(offset, next);
+        }
+        if (even < end) {
             const int32_t four = acs_load_four(from);
             *even = acs_even_bytes(offset, four);
             *odd = acs_odd_bytes(offset, four);

@@ -121,6 +121,24 @@ now_     .req s15                       /* the sums at this point, then the fini
     smlad   r9, r11, lr, r9
     .endm
 
+/* The same by loads that pipeline, which takes two instructions more and a cycle less. at: how many pairs behind r0
+   and r1, which do not move on. */
+    .macro multiply_pair_at at
+    ldr     r10, [r1, #16 * \at]
+    ldr     r11, [r1, #16 * \at + 4]
+    ldr     r12, [r0, #PAIR * \at]
+    ldr     lr, [r0, #PAIR * \at + 4]
+    smlad   r2, r10, r12, r2
+    smlad   r3, r10, lr, r3
+    smlad   r4, r11, r12, r4
+    smlad   r5, r11, lr, r5
+    ldrd    r10, r11, [r1, #16 * \at + 8]
+    smlad   r6, r10, r12, r6
+    smlad   r7, r10, lr, r7
+    smlad   r8, r11, r12, r8
+    smlad   r9, r11, lr, r9
+    .endm
+
 /* The same without sums before. */
     .macro multiply_first_pair
     ldrd    r10, r11, [r1], #8
@@ -196,11 +214,11 @@ now_     .req s15                       /* the sums at this point, then the fini
     .if \tile == 1
     add     r1, r1, r2, lsl #1
     .endif
+    add     r3, r3, r1
     strb    r4, [r1]
     strb    r5, [r1, r2]
-    strb    r6, [r1, r3]
-    add     r3, r3, r2
-    strb    r7, [r1, r3]
+    strb    r6, [r3]
+    strb    r7, [r3, r2]
     .endm
 
 /* void acs_winograd_quad(const acs_tile_t *tile) */
@@ -242,8 +260,10 @@ acs_winograd_quad:
     bne.w   5f
     .balign 4
 4:
-    multiply_pair
-    multiply_pair
+    multiply_pair_at 0
+    multiply_pair_at 1
+    add     r0, r0, #2 * PAIR
+    add     r1, r1, #32
 5:
     multiply_pair
     multiply_pair
