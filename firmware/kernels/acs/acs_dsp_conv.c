@@ -59,11 +59,11 @@ static void scatter(const acs_job_t *job, const acs_strip_t *strip, uint32_t cha
     }
 }
 
-/* A quad in all rows. tile: its weights, finish and output_step are set. */
-static void compute_quad(const acs_job_t *job, const acs_strip_t *strip, acs_tile_t *tile, uint32_t channel)
+/* A quad in all rows. tile: its weights, finish and output_step are set. output: its place, or the strip's row. */
+static void compute_quad(const acs_job_t *job, const acs_strip_t *strip, acs_tile_t *tile, uint32_t channel,
+                         int8_t *output)
 {
     uint32_t pixel = strip->pixel;
-    int8_t *output = strip->row == NULL ? place_of(job, strip, channel, pixel) : strip->row;
     for (uint32_t r = 0; r < strip->rows; r++, pixel += strip->pixels) {
         tile->words = strip->tile.words + r * strip->row_words;
         tile->tiles = strip->tile.tiles;
@@ -128,9 +128,10 @@ static void compute_groups(const acs_job_t *job, const acs_strip_t *strip, acs_t
     tile->output_step = step;
     for (uint32_t i = job->from; i < job->upto; i++) {
         uint32_t channel = group_at(job, i) * step;
-        for (const uint32_t end = channel + step; channel < end; channel += ACS_QUAD) {
+        int8_t *output = place_of(job, strip, channel, strip->pixel);
+        for (const uint32_t end = channel + step; channel < end; channel += ACS_QUAD, output += ACS_QUAD) {
             take_quad(job, strip, channel / ACS_QUAD, tile);
-            compute_quad(job, strip, tile, channel);
+            compute_quad(job, strip, tile, channel, output);
         }
     }
 }
@@ -144,7 +145,7 @@ static void compute_rows(const acs_job_t *job, const acs_strip_t *strip, acs_til
     for (uint32_t channel = job->first; channel < job->last; channel += ACS_QUAD, quad++) {
         if (any_active(job, channel, channel + ACS_QUAD)) {
             take_quad(job, strip, quad, tile);
-            compute_quad(job, strip, tile, channel);
+            compute_quad(job, strip, tile, channel, strip->row);
         }
     }
 }

@@ -42,7 +42,8 @@ uint32_t acs_find_runs(const acs_source_t *source, uint32_t pair_bytes, acs_run_
     return found;
 }
 
-/* Channels in fours, two pairs from one load. step: words from pixel to pixel, a constant where it is inlined. */
+/* Channels in fours, two pairs from one load. step: words from pixel to pixel, a constant where it is inlined; four
+ * pixels a turn, since loads behind each other pipeline. */
 static inline void expand_fours(uint32_t channels, int32_t zero_point, uint32_t pixels, const int8_t *input,
                                 int32_t *words, uint32_t step, uint32_t pair_step)
 {
@@ -52,15 +53,23 @@ static inline void expand_fours(uint32_t channels, int32_t zero_point, uint32_t 
         int32_t *even = words;
         int32_t *odd = words + pair_step;
         const int32_t *const end = words + pixels * step;
-        for (; even + step < end; even += 2 * step, odd += 2 * step, from += 2 * channels) {
-            const int32_t four = acs_load_four(from);
-            const int32_t next = acs_load_four(from + channels); /* loads behind each other pipeline */
-            even[0] = acs_even_bytes(offset, four);
-            even[step] = acs_even_bytes(offset, next);
-            odd[0] = acs_odd_bytes(offset, four);
-            odd[step] = acs_odd_bytes(offset, next);
+        for (; even + 3 * step < end; even += 4 * step, odd += 4 * step) {
+            const int32_t first = acs_load_four(from);
+            const int32_t second = acs_load_four(from + channels);
+            from += 2 * channels;
+            const int32_t third = acs_load_four(from);
+            const int32_t fourth = acs_load_four(from + channels);
+            from += 2 * channels;
+            even[0] = acs_even_bytes(offset, first);
+            even[step] = acs_even_bytes(offset, second);
+            even[2 * step] = acs_even_bytes(offset, third);
+            even[3 * step] = acs_even_bytes(offset, fourth);
+            odd[0] = acs_odd_bytes(offset, first);
+            odd[step] = acs_odd_bytes(offset, second);
+            odd[2 * step] = acs_odd_bytes(offset, third);
+            odd[3 * step] = acs_odd_bytes(offset, fourth);
         }
-        if (even < end) {
+        for (; even < end; even += step, odd += step, from += channels) {
             const int32_t four = acs_load_four(from);
             *even = acs_even_bytes(offset, four);
             *odd = acs_odd_bytes(offset, four);

@@ -23,7 +23,8 @@ c2p1 .req r7
 c3p0 .req r8
 c3p1 .req r9
 
-/* acs_tile_t, loaded with one instruction; then the run that comes next, and where a loop of four turns ends. */
+/* acs_tile_t, loaded with one instruction; then the run that comes next, where a loop of four
+   turns ends, and the part of the table `finish` behind the sums to start from. */
 first_  .req s0
 weights_ .req s1
 finish_ .req s2
@@ -36,6 +37,7 @@ pair_   .req s8
 stop_   .req s9
 next_   .req s10
 fours_  .req s11
+scales_ .req s12
 
 /* Bytes of a tap's weights. */
     .equ    TAP_paired, 8
@@ -236,9 +238,12 @@ fours_  .req s11
 \name:
     push    {r4-r11, lr}
     vldm    r0, {s0-s9}
+    vmov    r12, finish_
+    add     r12, r12, #16
+    vmov    scales_, r12
+    vmov    r0, first_
 1:
     vmov    r12, finish_
-    vmov    r0, first_
     ldm     r12, {r2, r4, r6, r8}
     mov     c0p1, c0p0
     mov     c1p1, c1p0
@@ -246,8 +251,7 @@ fours_  .req s11
     mov     c3p1, c3p0
     \loop   \form, \argument
     double_\form
-    vmov    r0, finish_
-    add     r0, r0, #16
+    vmov    r0, scales_
     finish_channel c0p0, c0p1
     finish_channel c1p0, c1p1
     finish_channel c2p0, c2p1
@@ -264,12 +268,12 @@ fours_  .req s11
     str     c0p1, [r1, lr]
     add     r1, r1, lr, lsl #1
     vmov    output_, r1
-    .if \tile_bytes != 0
     vmov    r0, first_
+    vmov    r2, tiles_
+    .if \tile_bytes != 0
     add     r0, r0, #\tile_bytes
     vmov    first_, r0
     .endif
-    vmov    r2, tiles_
     subs    r2, r2, #1
     vmov    tiles_, r2
     bne.w   1b
@@ -284,7 +288,7 @@ fours_  .req s11
     tile_function acs_tile_window_2_paired, paired, 64, window_loop, 2
     tile_function acs_tile_window_2_wide, wide, 64, window_loop, 2
 
-/* int32_t *acs_copy_words(int32_t *to, const int32_t *from, const int32_t *end): eight at once, then two. */
+/* int32_t *acs_copy_words(int32_t *to, const int32_t *from, const int32_t *end): sixteen a turn, then two. */
     .section .text.acs_copy_words, "ax", %progbits
     .global acs_copy_words
     .type   acs_copy_words, %function
@@ -292,10 +296,12 @@ fours_  .req s11
     .thumb_func
 acs_copy_words:
     push    {r4-r10, lr}
-    sub     lr, r2, #28
+    sub     lr, r2, #60
     b       2f
     .balign 4
 1:
+    ldm     r1!, {r3-r10}
+    stm     r0!, {r3-r10}
     ldm     r1!, {r3-r10}
     stm     r0!, {r3-r10}
 2:

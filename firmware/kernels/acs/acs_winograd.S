@@ -156,11 +156,11 @@ now_     .req s15                       /* the sums at this point, then the fini
 
 /* Column j of the sums at the points: `upper` = m0 + m1 + m2, `lower` = m1 - m2 - m3. r8: four times the bias,
    which point (1, 1) takes in. */
-    .macro fold_column column, tile, upper, lower
-    ldr     \upper, [r0, #POINT * \column + 4 * \tile]
-    ldr     \lower, [r0, #POINT * (4 + \column) + 4 * \tile]
-    ldr     r12, [r0, #POINT * (8 + \column) + 4 * \tile]
-    ldr     lr, [r0, #POINT * (12 + \column) + 4 * \tile]
+    .macro fold_column column, upper, lower
+    ldr     \upper, [r0, #POINT * \column]
+    ldr     \lower, [r0, #POINT * (4 + \column)]
+    ldr     r12, [r0, #POINT * (8 + \column)]
+    ldr     lr, [r0, #POINT * (12 + \column)]
     .if \column == 1
     add     \lower, \lower, r8
     .endif
@@ -194,26 +194,23 @@ now_     .req s15                       /* the sums at this point, then the fini
     ssat    r7, #8, r7
     .endm
 
-/* A tile's four outputs of one channel. r0: its sums; r1: the output of the first tile. */
-    .macro output_tile tile
-    fold_column 0, \tile, r4, r6
-    fold_column 1, \tile, r5, r7
+/* A tile's four outputs of one channel. r0: its sums; r1: its output; r2: the step afterwards. */
+    .macro output_tile
+    fold_column 0, r4, r6
+    fold_column 1, r5, r7
     add     r4, r4, r5
     add     r6, r6, r7
-    fold_column 2, \tile, r2, r3
+    fold_column 2, r2, r3
     add     r4, r4, r2
     add     r6, r6, r3
     sub     r5, r5, r2
     sub     r7, r7, r3
-    fold_column 3, \tile, r2, r3
+    fold_column 3, r2, r3
     sub     r5, r5, r2
     sub     r7, r7, r3
     finish_four
     vmov    r2, step_
     vmov    r3, row_
-    .if \tile == 1
-    add     r1, r1, r2, lsl #1
-    .endif
     add     r3, r3, r1
     strb    r4, [r1]
     strb    r5, [r1, r2]
@@ -257,14 +254,18 @@ acs_winograd_quad:
     subs    r10, r10, r1
     beq.w   6f
     tst     r10, #32
-    bne.w   5f
+    beq.w   4f
+    multiply_pair
+    multiply_pair
+    vmov    r10, ends_
+    cmp     r1, r10
+    beq.w   6f
     .balign 4
 4:
     multiply_pair_at 0
     multiply_pair_at 1
     add     r0, r0, #2 * PAIR
     add     r1, r1, #32
-5:
     multiply_pair
     multiply_pair
     vmov    r10, ends_
@@ -294,15 +295,21 @@ acs_winograd_quad:
     vmov    r12, now_
     ldm     r12!, {r8, r9, r10, r11}
     vmov    now_, r12
-    output_tile 0
-    vmov    r12, tiles_
-    cmp     r12, #1
-    beq.w   9f
-    output_tile 1
-9:
+9:                                      /* a tile: the code of one stays with the loop above in a small cache */
+    output_tile
+    vmov    r12, output_
+    vmov    lr, tiles_
+    cmp     r1, r12
+    bne.w   10f
+    cmp     lr, #1
+    add     r0, r0, #4
+    beq.w   10f
+    add     r1, r1, r2, lsl #1
+    b.w     9b
+10:
     vmov    r12, sums_
     vmov    r1, output_
-    add     r0, r0, #8
+    add     r0, r0, #4
     add     r1, r1, #1
     add     r12, r12, #POINT
     vmov    output_, r1
