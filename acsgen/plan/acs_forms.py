@@ -16,8 +16,8 @@ from acsgen.plan.conv_case import ConvCase, Form
 
 #: Output channels and pixels of a tile.
 QUAD, TILE_PIXELS = 4, 2
-#: Image rows that a window holds.
-WINDOW_ROWS = 4
+#: Output rows that are computed from a window.
+SERVED_ROWS = 2
 #: Scratch that the columns of several tiles may take; one tile has what it needs.
 COLUMN_BYTES = 2048
 #: Tiles of a column, twos of Winograd's tiles, from which on a quad's weights are copied before they are used.
@@ -66,7 +66,7 @@ def _tiled(case: ConvCase, name: str, tap_words: int, why: str) -> Form:
     words = tap_words * prod(case.kernel)
     if is_window(case):
         scratch = window_scratch(case, words)
-        band = _band_bytes(case, case.target[1] * (2 if case.stride[0] == 1 else 1))
+        band = _band_bytes(case, SERVED_ROWS * case.target[1])
     else:
         tiles, copied = column_tiles(case, words)
         scratch = _run_bytes(case) + tiles * _column_tile(case) + copied
@@ -157,7 +157,7 @@ def winograd_scratch(case: ConvCase, strips: int) -> int:
     """Bytes of runs, of the window, of a quad's weights, of the sums of a quad and two tiles, of transformed inputs:
     so many strips of two rows."""
     twos = -(-case.target[1] // 4)
-    window = 4 * pairs_of(case) * (4 * twos + 2) * WINDOW_ROWS
+    window = 4 * pairs_of(case) * (4 * twos + 2) * _window_rows(case)
     copied = strips * twos >= MANY_TWOS or case.input_groups > case.sources
     weights = 4 * pairs_of(case) * WINOGRAD_POINTS * QUAD if copied else 0
     sums = 4 * WINOGRAD_POINTS * QUAD * TILE_PIXELS
@@ -169,13 +169,18 @@ def window_scratch(case: ConvCase, pair_words: int) -> int:
     """Bytes of runs, of a row of output where a quad is not written in place, of the window, of a quad's weights."""
     columns = (case.target[1] - 1) * case.stride[1] + 3
     row = 0 if _writes_in_place(case) else QUAD * case.target[1]
-    return _run_bytes(case) + row + 4 * pairs_of(case) * (columns * WINDOW_ROWS + pair_words)
+    return _run_bytes(case) + row + 4 * pairs_of(case) * (columns * _window_rows(case) + pair_words)
 
 
 def column_tiles(case: ConvCase, pair_words: int) -> tuple[int, int]:
     """(tiles that are computed together, bytes of a quad's weights if they are copied)."""
     tiles = max(1, min(-(-prod(case.target[:2]) // TILE_PIXELS), COLUMN_BYTES // _column_tile(case)))
     return tiles, 4 * pair_words * pairs_of(case) if tiles >= MANY_TILES else 0
+
+
+def _window_rows(case: ConvCase) -> int:
+    """Image rows that a window holds: ACS_WINDOW_ROWS()."""
+    return (SERVED_ROWS - 1) * case.stride[0] + 3
 
 
 def _column_tile(case: ConvCase) -> int:

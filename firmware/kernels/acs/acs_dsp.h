@@ -41,8 +41,11 @@
 /** Words of a quad in the table `finish`. */
 #define ACS_FINISH_WORDS 16u
 
-/** Image rows of a window: what lies below each other in memory. */
-#define ACS_WINDOW_ROWS 4u
+/** Rows of output that are computed from one window. */
+#define ACS_SERVED_ROWS 2u
+
+/** Image rows of a window, by the stride: what lies below each other in memory. */
+#define ACS_WINDOW_ROWS(stride) ((ACS_SERVED_ROWS - 1u) * (stride) + 3u)
 
 /** Neighbouring pairs that are active: from byte `begin` up to byte `end` of a quad's weights. */
 typedef struct {
@@ -70,8 +73,8 @@ typedef struct {
  * Computes a row of tiles.
  *
  * acs_tile_column_*: words are [tile][active pair][tap][2 pixels], one behind the other.
- * acs_tile_window_*: a 3x3 window; words are [active pair][image column][ACS_WINDOW_ROWS], the window's top
- * row first. The number is the stride: the distance of a tile's two windows.
+ * acs_tile_window_*: a 3x3 window; words are [active pair][image column][ACS_WINDOW_ROWS(stride)], the
+ * window's top row first. The number is the stride: the distance of a tile's two windows.
  */
 typedef void acs_tile_function_t(const acs_tile_t *tile);
 acs_tile_function_t acs_tile_column_paired, acs_tile_column_wide;
@@ -156,14 +159,14 @@ uint32_t acs_find_runs(const acs_source_t *source, uint32_t pair_bytes, acs_run_
 acs_stretch_t acs_next_stretch(const acs_source_t *source, uint16_t i, const acs_stretch_t *last);
 
 /**
- * Expands neighbouring pixels of a row into a window.
+ * Expands neighbouring pixels of a row into a window of so many rows, as strides need it.
  *
  * @param input      the first pixel's channels
  * @param words      words of the first pixel in the stretch's pair
  * @param pair_step  words from one pair to the next
  */
 void acs_expand_row(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
-                    const int8_t *input, int32_t *words, uint32_t pair_step);
+                    const int8_t *input, int32_t *words, uint32_t rows, uint32_t pair_step);
 
 /** The same with the words of neighbouring pixels side by side. */
 void acs_expand_line(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,

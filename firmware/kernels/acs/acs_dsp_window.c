@@ -8,9 +8,10 @@
 
 #define KERNEL 3u
 
-/* The window in memory: [active pair][column][ACS_WINDOW_ROWS], columns with the padding around the image. */
+/* The window in memory: [active pair][column][height], columns with the padding around the image. */
 typedef struct {
     int32_t *words;
+    uint32_t height;    /* ACS_WINDOW_ROWS(stride) */
     uint32_t columns;   /* that windows reach */
     uint32_t pair_step; /* words */
     uint32_t pairs;
@@ -30,7 +31,7 @@ static void expand_row(const acs_job_t *job, const rows_t *rows, int32_t at, uin
     const uint32_t channels = job->source.channels;
     if (at < 0 || at >= layer->input.height) {
         for (uint32_t i = 0; i < rows->pairs * rows->columns; i++) {
-            rows->words[i * ACS_WINDOW_ROWS + slot] = 0;
+            rows->words[i * rows->height + slot] = 0;
         }
         return;
     }
@@ -45,40 +46,37 @@ static void expand_row(const acs_job_t *job, const rows_t *rows, int32_t at, uin
         stretch = acs_next_stretch(&job->source, i, &stretch);
         acs_expand_row(&job->source, &stretch, layer->input_zero_point, pixels,
                        job->source.images + stretch.group * image_bytes + (uint32_t)at * row_bytes,
-                       rows->words + stretch.pair * rows->pair_step + left * ACS_WINDOW_ROWS + slot,
+                       rows->words + stretch.pair * rows->pair_step + left * rows->height + slot, rows->height,
                        rows->pair_step);
     }
 }
 
-/* Stride 1 keeps the lower two rows, stride 2 the third one. */
+/* The rows that two windows share move to the top: two of stride 1, one of stride 2. */
 static void roll(const rows_t *rows, uint32_t stride)
 {
     int32_t *row = rows->words;
     int32_t *const end = row + rows->pairs * rows->pair_step;
     if (stride == 1) {
-        for (; row + ACS_WINDOW_ROWS < end; row += 2 * ACS_WINDOW_ROWS) {
-            memcpy(row, row + 2, 2 * sizeof *row);
-            memcpy(row + ACS_WINDOW_ROWS, row + ACS_WINDOW_ROWS + 2, 2 * sizeof *row);
-        }
-        if (row < end) {
+        for (; row < end; row += ACS_WINDOW_ROWS(1)) {
             memcpy(row, row + 2, 2 * sizeof *row);
         }
     } else {
-        for (; row < end; row += ACS_WINDOW_ROWS) {
-            row[0] = row[2];
+        for (; row < end; row += ACS_WINDOW_ROWS(2)) {
+            row[0] = row[4];
         }
     }
 }
 
-/* Moves the window down to output row y: image rows that it has not yet are expanded. */
-static void move_to(const acs_job_t *job, const rows_t *rows, uint32_t y, uint32_t height)
+/* Moves the window down to output row y, for so many rows of output: image rows that it has not yet are expanded. */
+static void move_to(const acs_job_t *job, const rows_t *rows, uint32_t y, uint32_t served)
 {
     const uint32_t stride = job->layer->stride.height;
+    const uint32_t height = (served - 1) * stride + KERNEL;
     const int32_t top = (int32_t)(y * stride) - job->layer->padding.height;
     uint32_t slot = 0;
     if (y > 0) {
         roll(rows, stride);
-        slot = KERNEL - stride;
+        slot = rows->height - ACS_SERVED_ROWS * stride;
     }
     for (; slot < height; slot++) {
         expand_row(job, rows, top + (int32_t)slot, slot);
@@ -96,7 +94,7 @@ static bool begin(const acs_job_t *job, uint32_t pair_bytes, acs_scratch_t *scra
     }
     strip->runs = runs;
     strip->end = runs + acs_find_runs(&job->source, pair_bytes, runs, &rows->pairs);
-    rows->pair_step = rows->columns * ACS_WINDOW_ROWS;
+    rows->pair_step = rows->columns * rows->height;
     const uint32_t bytes = (uint32_t)sizeof *rows->words * rows->pairs * rows->pair_step;
     rows->words = acs_take(scratch, bytes);
     if (rows->words == NULL) {
@@ -125,19 +123,18 @@ bool acs_conv_window(const acs_job_t *job)
     const acs_conv_t *const layer = job->layer;
     const uint32_t stride = layer->stride.width;
     const uint32_t width = layer->output.width;
-    const uint32_t served = stride == 1 ? ACS_WINDOW_ROWS - KERNEL + 1 : 1u; /* output rows */
     const uint32_t pair_bytes = 4 * acs_pair_words(layer);
     acs_scratch_t scratch = job->scratch;
-    rows_t rows = {.columns = (width - 1) * stride + KERNEL};
+    rows_t rows = {.height = ACS_WINDOW_ROWS(stride), .columns = (width - 1) * stride + KERNEL};
     acs_strip_t strip = {
         .function = functions[stride - 1][layer->form == ACS_WIDE],
-        .odd = width % ACS_TILE_PIXELS ? (width - ACS_TILE_PIXELS) * stride * ACS_WINDOW_ROWS : 0u,
-        .row_words = 1,
+        .odd = width % ACS_TILE_PIXELS ? (width - ACS_TILE_PIXELS) * stride * ACS_WINDOW_ROWS(stride) : 0u,
+        .row_words = stride,
         .pixels = width,
         .points = 1,
         .point_bytes = pair_bytes * acs_pairs(&job->source),
     };
-    if (!begin(job, pair_bytes, &scratch, &strip, &rows) || !take_band(layer, served, &scratch, &strip)) {
+    if (!begin(job, pair_bytes, &scratch, &strip, &rows) || !take_band(layer, ACS_SERVED_ROWS, &scratch, &strip)) {
         return false;
     }
     strip.tile.point_bytes = rows.pairs * pair_bytes;
@@ -154,12 +151,12 @@ bool acs_conv_window(const acs_job_t *job)
     strip.tile.words = rows.words;
     strip.tile.tiles = width / ACS_TILE_PIXELS;
     strip.tile.pair_step = 4 * rows.pair_step;
-    for (uint32_t y = 0; y < layer->output.height; y += served) {
+    for (uint32_t y = 0; y < layer->output.height; y += ACS_SERVED_ROWS) {
         const uint32_t left = layer->output.height - y;
-        strip.rows = left < served ? left : served;
+        strip.rows = left < ACS_SERVED_ROWS ? left : ACS_SERVED_ROWS;
         strip.pixel = y * width;
         strip.outputs = strip.rows * width;
-        move_to(job, &rows, y, strip.rows + KERNEL - 1);
+        move_to(job, &rows, y, strip.rows);
         acs_compute_quads(job, &strip);
     }
     return true;
@@ -208,7 +205,7 @@ bool acs_conv_winograd(const acs_job_t *job)
     const uint32_t pair_bytes = 4 * ACS_QUAD;
     acs_scratch_t scratch = job->scratch;
     strips_t strips = {.twos = (width / 2 + 1) / 2};
-    rows_t rows = {.columns = 4 * strips.twos + 2};
+    rows_t rows = {.height = ACS_WINDOW_ROWS(1), .columns = 4 * strips.twos + 2};
     acs_strip_t strip = {
         .function = acs_winograd_quad,
         .pixels = 2 * width,
@@ -233,7 +230,7 @@ bool acs_conv_winograd(const acs_job_t *job)
         strip.rows = left < strips.strips ? left : strips.strips;
         for (uint32_t s = 0; s < strip.rows; s++) {
             int32_t *to = strips.transformed + s * strips.words;
-            move_to(job, &rows, y + 2 * s, ACS_WINDOW_ROWS);
+            move_to(job, &rows, y + 2 * s, ACS_SERVED_ROWS);
             for (uint32_t pair = 0; pair < rows.pairs; pair++, to += pair_words) {
                 acs_winograd_input(rows.words + pair * rows.pair_step, to, strips.twos, strip.tile.pair_step);
             }

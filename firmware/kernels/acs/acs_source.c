@@ -91,9 +91,13 @@ static inline void expand_row(const acs_source_t *source, const acs_stretch_t *s
 }
 
 void acs_expand_row(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
-                    const int8_t *input, int32_t *words, uint32_t pair_step)
+                    const int8_t *input, int32_t *words, uint32_t rows, uint32_t pair_step)
 {
-    expand_row(source, stretch, zero_point, pixels, input, words, ACS_WINDOW_ROWS, pair_step);
+    if (rows == ACS_WINDOW_ROWS(1)) {
+        expand_row(source, stretch, zero_point, pixels, input, words, ACS_WINDOW_ROWS(1), pair_step);
+    } else {
+        expand_row(source, stretch, zero_point, pixels, input, words, ACS_WINDOW_ROWS(2), pair_step);
+    }
 }
 
 void acs_expand_line(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,

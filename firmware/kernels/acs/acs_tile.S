@@ -43,6 +43,10 @@ scales_ .req s12
     .equ    TAP_paired, 8
     .equ    TAP_wide, 16
 
+/* Bytes from one column of a window to the next, by stride: ACS_WINDOW_ROWS() words. */
+    .equ    COLUMN_1, 16
+    .equ    COLUMN_2, 20
+
 /* One tap of one pair of channels: a and b hold the words of the two pixels. Weights move on. */
     .macro tap_paired a, b
     smlad   c1p0, r10, \a, c1p0
@@ -77,17 +81,17 @@ scales_ .req s12
     smlad   c3p1, r11, \b, c3p1
     .endm
 
-/* A row of a 3x3 window; a word's columns are 16 bytes apart. Words that two taps share are loaded once. */
+/* A row of a 3x3 window. Words that two taps share are loaded once. */
     .macro window_row_1 form, row
     ldrd    r10, r11, [r1], #8
     ldr     r12, [r0, #4 * \row]
-    ldr     lr, [r0, #4 * \row + 16]
+    ldr     lr, [r0, #4 * \row + COLUMN_1]
     tap_\form r12, lr
     ldrd    r10, r11, [r1], #8
-    ldr     r12, [r0, #4 * \row + 32]
+    ldr     r12, [r0, #4 * \row + 2 * COLUMN_1]
     tap_\form lr, r12
     ldrd    r10, r11, [r1], #8
-    ldr     lr, [r0, #4 * \row + 48]
+    ldr     lr, [r0, #4 * \row + 3 * COLUMN_1]
     tap_\form r12, lr
     .endm
 
@@ -97,16 +101,16 @@ scales_ .req s12
     ldr     r10, [r1, #TAP_\form * 3 * \row]
     ldr     r11, [r1, #TAP_\form * 3 * \row + 4]
     ldr     r12, [r0, #4 * \row]
-    ldr     lr, [r0, #4 * \row + 32]
+    ldr     lr, [r0, #4 * \row + 2 * COLUMN_2]
     tap_in_place_\form r12, lr, 3 * \row
     ldr     r10, [r1, #TAP_\form * (3 * \row + 2)]
     ldr     r11, [r1, #TAP_\form * (3 * \row + 2) + 4]
-    ldr     r12, [r0, #4 * \row + 64]
+    ldr     r12, [r0, #4 * \row + 4 * COLUMN_2]
     tap_in_place_\form lr, r12, 3 * \row + 2
     ldr     r10, [r1, #TAP_\form * (3 * \row + 1)]
     ldr     r11, [r1, #TAP_\form * (3 * \row + 1) + 4]
-    ldr     r12, [r0, #4 * \row + 16]
-    ldr     lr, [r0, #4 * \row + 48]
+    ldr     r12, [r0, #4 * \row + COLUMN_2]
+    ldr     lr, [r0, #4 * \row + 3 * COLUMN_2]
     tap_in_place_\form r12, lr, 3 * \row + 1
     .endm
 
@@ -283,10 +287,10 @@ scales_ .req s12
 
     tile_function acs_tile_column_paired, paired, 0, column_loop, TAP_paired
     tile_function acs_tile_column_wide, wide, 0, column_loop, TAP_wide
-    tile_function acs_tile_window_1_paired, paired, 32, window_loop, 1
-    tile_function acs_tile_window_1_wide, wide, 32, window_loop, 1
-    tile_function acs_tile_window_2_paired, paired, 64, window_loop, 2
-    tile_function acs_tile_window_2_wide, wide, 64, window_loop, 2
+    tile_function acs_tile_window_1_paired, paired, 2 * COLUMN_1, window_loop, 1
+    tile_function acs_tile_window_1_wide, wide, 2 * COLUMN_1, window_loop, 1
+    tile_function acs_tile_window_2_paired, paired, 4 * COLUMN_2, window_loop, 2
+    tile_function acs_tile_window_2_wide, wide, 4 * COLUMN_2, window_loop, 2
 
 /* int32_t *acs_copy_words(int32_t *to, const int32_t *from, const int32_t *end): sixteen a turn, then two. */
     .section .text.acs_copy_words, "ax", %progbits

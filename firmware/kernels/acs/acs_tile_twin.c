@@ -99,9 +99,9 @@ static const shape_t column = {.taps = 1, .columns = 1, .pixel_step = 1};
 
 static shape_t window(uint32_t stride)
 {
-    return (shape_t){.taps = 9, .columns = 3, .column_step = ACS_WINDOW_ROWS, .row_step = 1,
-                     .pixel_step = stride * ACS_WINDOW_ROWS,
-                     .tile_step = stride * ACS_TILE_PIXELS * ACS_WINDOW_ROWS};
+    const uint32_t column_step = ACS_WINDOW_ROWS(stride);
+    return (shape_t){.taps = 9, .columns = 3, .column_step = column_step, .row_step = 1,
+                     .pixel_step = stride * column_step, .tile_step = stride * ACS_TILE_PIXELS * column_step};
 }
 
 void acs_tile_column_paired(const acs_tile_t *tile)

@@ -29,7 +29,7 @@ void acs_winograd_input(const int32_t *columns, int32_t *transformed, uint32_t t
         int32_t rows[4][4];
         for (uint32_t column = 0; column < 4; column++) {
             int32_t down[4];
-            transform(columns + (2 * tile + column) * ACS_WINDOW_ROWS, down);
+            transform(columns + (2 * tile + column) * ACS_WINDOW_ROWS(1), down);
             for (uint32_t row = 0; row < 4; row++) {
                 rows[row][column] = down[row];
             }
