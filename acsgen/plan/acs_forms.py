@@ -18,8 +18,8 @@ from acsgen.plan.conv_case import ConvCase, Form
 QUAD, TILE_PIXELS = 4, 2
 #: Output rows that are computed from a window.
 SERVED_ROWS = 2
-#: Scratch that the columns of several tiles may take; one tile has what it needs.
-COLUMN_BYTES = 2048
+#: Scratch that the columns of several tiles take, and what they take of what is spare; one tile has what it needs.
+COLUMN_BYTES, MOST_COLUMN_BYTES = 2048, 4096
 #: Tiles of a column, twos of Winograd's tiles, from which on a quad's weights are copied before they are used.
 MANY_TILES, MANY_TWOS = 4, 3
 
@@ -64,14 +64,12 @@ def conv_forms(case: ConvCase) -> tuple[Form, ...]:
 
 def _tiled(case: ConvCase, name: str, tap_words: int, why: str) -> Form:
     words = tap_words * prod(case.kernel)
+    costs = _constant_bytes(case, words), _tile_instructions(case), why
     if is_window(case):
-        scratch = window_scratch(case, words)
-        band = _band_bytes(case, SERVED_ROWS * case.target[1])
-    else:
-        tiles, copied = column_tiles(case, words)
-        scratch = _run_bytes(case) + tiles * _column_tile(case) + copied
-        band = tiles * _band_bytes(case, TILE_PIXELS)
-    return Form(name, scratch, band, _constant_bytes(case, words), _tile_instructions(case), why)
+        return Form(name, window_scratch(case, words), _band_bytes(case, SERVED_ROWS * case.target[1]), *costs)
+    tiles, scratch = column_scratch(case, words, COLUMN_BYTES)
+    _, most = column_scratch(case, words, MOST_COLUMN_BYTES)
+    return Form(name, scratch, tiles * _band_bytes(case, TILE_PIXELS), *costs, most)
 
 
 def _constant_bytes(case: ConvCase, pair_words: int) -> int:
@@ -172,10 +170,15 @@ def window_scratch(case: ConvCase, pair_words: int) -> int:
     return _run_bytes(case) + row + 4 * pairs_of(case) * (columns * _window_rows(case) + pair_words)
 
 
-def column_tiles(case: ConvCase, pair_words: int) -> tuple[int, int]:
-    """(tiles that are computed together, bytes of a quad's weights if they are copied)."""
-    tiles = max(1, min(-(-prod(case.target[:2]) // TILE_PIXELS), COLUMN_BYTES // _column_tile(case)))
-    return tiles, 4 * pair_words * pairs_of(case) if tiles >= MANY_TILES else 0
+def column_scratch(case: ConvCase, pair_words: int, columns: int) -> tuple[int, int]:
+    """(tiles that are computed together, bytes of them, of runs, of a quad's weights where they are copied).
+
+    columns: bytes that the tiles may take.
+    """
+    tile = _column_tile(case)
+    tiles = max(1, min(-(-prod(case.target[:2]) // TILE_PIXELS), columns // tile))
+    copied = 4 * pair_words * pairs_of(case) if tiles >= MANY_TILES else 0
+    return tiles, _run_bytes(case) + tiles * tile + copied
 
 
 def _window_rows(case: ConvCase) -> int:

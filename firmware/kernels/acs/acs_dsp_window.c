@@ -57,7 +57,11 @@ static void roll(const rows_t *rows, uint32_t stride)
     int32_t *row = rows->words;
     int32_t *const end = row + rows->pairs * rows->pair_step;
     if (stride == 1) {
-        for (; row < end; row += ACS_WINDOW_ROWS(1)) {
+        for (; row + ACS_WINDOW_ROWS(1) < end; row += 2 * ACS_WINDOW_ROWS(1)) { /* two columns a turn */
+            memcpy(row, row + 2, 2 * sizeof *row);
+            memcpy(row + ACS_WINDOW_ROWS(1), row + ACS_WINDOW_ROWS(1) + 2, 2 * sizeof *row);
+        }
+        if (row < end) {
             memcpy(row, row + 2, 2 * sizeof *row);
         }
     } else {

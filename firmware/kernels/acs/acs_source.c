@@ -85,8 +85,14 @@ static inline void expand_row(const acs_source_t *source, const acs_stretch_t *s
         expand_fours(source->channels, zero_point, pixels, input, words, step, pair_step);
         return;
     }
-    for (uint32_t p = 0; p < pixels; p++, input += source->channels, words += step) {
-        acs_expand_pixel(source, stretch, zero_point, input, words, pair_step);
+    for (uint32_t c = 0; c < source->channels; c++) { /* channel by channel, each a half of its words */
+        const uint32_t half = stretch->half + c;
+        const int8_t *from = input + c;
+        int16_t *to = (int16_t *)(words + half / 2 * pair_step) + half % 2;
+        for (const int16_t *const end = to + 2 * pixels * step; to < end; to += 2 * step) {
+            *to = (int16_t)(*from - zero_point);
+            from += source->channels;
+        }
     }
 }
 

@@ -24,7 +24,7 @@ c3p0 .req r8
 c3p1 .req r9
 
 /* acs_tile_t, loaded with one instruction; then the run that comes next, where a loop of four
-   turns ends, and the part of the table `finish` behind the sums to start from. */
+   turns ends, the part of the table `finish` behind the sums to start from, the place behind the last tile. */
 first_  .req s0
 weights_ .req s1
 finish_ .req s2
@@ -38,6 +38,7 @@ stop_   .req s9
 next_   .req s10
 fours_  .req s11
 scales_ .req s12
+last_   .req s13
 
 /* Bytes of a tap's weights. */
     .equ    TAP_paired, 8
@@ -246,6 +247,12 @@ scales_ .req s12
     add     r12, r12, #16
     vmov    scales_, r12
     vmov    r0, first_
+    .if \tile_bytes != 0
+    vmov    r1, tiles_
+    mov     r2, #\tile_bytes
+    mla     r1, r1, r2, r0
+    vmov    last_, r1
+    .endif
 1:
     vmov    r12, finish_
     ldm     r12, {r2, r4, r6, r8}
@@ -273,13 +280,16 @@ scales_ .req s12
     add     r1, r1, lr, lsl #1
     vmov    output_, r1
     vmov    r0, first_
-    vmov    r2, tiles_
     .if \tile_bytes != 0
+    vmov    r2, last_
     add     r0, r0, #\tile_bytes
     vmov    first_, r0
-    .endif
+    cmp     r0, r2
+    .else
+    vmov    r2, tiles_
     subs    r2, r2, #1
     vmov    tiles_, r2
+    .endif
     bne.w   1b
     pop     {r4-r11, pc}
     .size   \name, . - \name

@@ -34,12 +34,17 @@
     ldr     lr, [r0, #2 * COLUMN * \tile + 3 * COLUMN + 4 * \row]
     .endm
 
-/* r0: the tile's columns; r1: where its transform goes. Rows 1 and 2 stay in r2 .. r9. */
+/* r0: the tile's columns; r1: where its transform goes. Rows 1 and 2 stay in r2 .. r9. Single loads pipeline, pairs
+   would not. */
     .macro transform_tile tile
-    ldrd    r2, r3, [r0, #2 * COLUMN * \tile + 4]
-    ldrd    r4, r5, [r0, #2 * COLUMN * \tile + COLUMN + 4]
-    ldrd    r6, r7, [r0, #2 * COLUMN * \tile + 2 * COLUMN + 4]
-    ldrd    r8, r9, [r0, #2 * COLUMN * \tile + 3 * COLUMN + 4]
+    ldr     r2, [r0, #2 * COLUMN * \tile + 4]
+    ldr     r3, [r0, #2 * COLUMN * \tile + 8]
+    ldr     r4, [r0, #2 * COLUMN * \tile + COLUMN + 4]
+    ldr     r5, [r0, #2 * COLUMN * \tile + COLUMN + 8]
+    ldr     r6, [r0, #2 * COLUMN * \tile + 2 * COLUMN + 4]
+    ldr     r7, [r0, #2 * COLUMN * \tile + 2 * COLUMN + 8]
+    ldr     r8, [r0, #2 * COLUMN * \tile + 3 * COLUMN + 4]
+    ldr     r9, [r0, #2 * COLUMN * \tile + 3 * COLUMN + 8]
     load_row 0, \tile
     ssub16  r10, r10, r3
     ssub16  r11, r11, r5
