@@ -180,7 +180,7 @@ void acs_expand_pixel(const acs_source_t *source, const acs_stretch_t *stretch, 
 typedef struct {
     const int8_t *pixel;  /**< Of a group, the next one. */
     uint32_t step;        /**< Bytes to the one behind it in the row. */
-    uint32_t to_next_row; /**< Bytes more behind the last one of a row. */
+    int32_t to_next_row;  /**< Bytes more behind the last one of a row; less where that has been stepped over. */
     uint32_t width, left; /**< Pixels of a row, from this one on. */
 } acs_walk_t;
 

@@ -71,7 +71,7 @@ static acs_walk_t walk_from(const acs_job_t *job, uint32_t pixel)
     return (acs_walk_t){
         .pixel = job->source.images + row * row_bytes + column * step,
         .step = step,
-        .to_next_row = row_bytes - layer->output.width * step, /* unsigned: less than nothing wraps */
+        .to_next_row = (int32_t)row_bytes - (int32_t)(layer->output.width * step),
         .width = layer->output.width,
         .left = layer->output.width - column,
     };
