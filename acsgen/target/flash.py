@@ -25,7 +25,7 @@ from acsgen.target.build import firmware_of
 from acsgen.target.device import Device
 from acsgen.target.link import ModelInfo
 
-Probe = Literal["stlink", "jlink", "uart", "gdb"]
+Probe = Literal["stlink", "jlink", "cmsis-dap", "uart", "gdb"]
 """How a board is reached: a debug probe, the loader in its ROM, or a server that speaks GDB's protocol."""
 PROBES: tuple[Probe, ...] = get_args(Probe)
 
@@ -33,6 +33,7 @@ PROBES: tuple[Probe, ...] = get_args(Probe)
 _PROTOCOLS: dict[Probe, tuple[str, ...]] = {
     "stlink": ("stlink", "stlink-openocd"),
     "jlink": ("jlink",),
+    "cmsis-dap": ("cmsis-dap",),
     "uart": ("serial", "esptool"),
     "gdb": ("gdb",),
 }
@@ -64,7 +65,7 @@ _TOOLS = {
     "stm32flash": _Tool(
         "tool-stm32duino/stm32flash",
         "start the chip's ROM loader (BOOT0 high, then reset) and connect a 3.3 V serial adapter: "
-        "its TX to the chip's RX, its RX to the chip's TX, GND to GND",
+        "its TX to PA10, its RX to PA9, GND to GND",
     ),
     "esptool": _Tool(
         "tool-esptoolpy",
@@ -143,8 +144,10 @@ def _flash_by_platformio(
     project: Path, board: Board, port: str | None, probe: Probe | None, options: Sequence[str], log: Path | None
 ) -> FlashResult:
     """Lets PlatformIO build and upload the project's default environment; without a port it looks for one."""
-    if probe not in (None, "uart"):
-        raise AcsgenError(f"board {board.name} is not flashed over {probe}; PlatformIO flashes it over: uart")
+    if probe is not None and probe not in probes_of(board):
+        raise AcsgenError(
+            f"board {board.name} is not flashed over {probe}; PlatformIO flashes it over: {', '.join(probes_of(board))}"
+        )
     environment = _default_environment(project / "platformio.ini")
     if (program := find_program("pio")) is None:
         raise AcsgenError(f"flashing {board.name} needs pio; install it: pip install platformio")
@@ -182,7 +185,9 @@ def _ask(board: Board, port: str) -> ModelInfo | None:
 
 
 def probes_of(board: Board) -> tuple[Probe, ...]:
-    """The probes by which a board can be flashed."""
+    """The probes by which a board can be flashed, a board that needs a framework by PlatformIO."""
+    if not board.is_bare:
+        return ("uart",)
     protocols = {upload.protocol for upload in _uploads(board)}
     return tuple(probe for probe in PROBES if protocols.intersection(_PROTOCOLS[probe]))
 

@@ -22,11 +22,11 @@ from esp32_mock_bootloader import mock_bootloader
 
 import acsgen.target.flash
 from acsgen.errors import AcsgenError
-from acsgen.target.boards import Board, Upload, load_board
+from acsgen.target.boards import Board, Upload, list_boards, load_board
 from acsgen.target.build import BuildResult
 from acsgen.target.device import Device
 from acsgen.target.emulator import Emulator
-from acsgen.target.flash import Probe, find_program, flash, probes_of
+from acsgen.target.flash import _PROTOCOLS, Probe, find_program, flash, probes_of
 from acsgen.target.link import LinkClient
 from acsgen.target.stream import SocketStream
 from tests.target.fake_project import FINGERPRINT, fake_input, make_project
@@ -252,9 +252,72 @@ def test_esptool_comes_from_this_environment(monkeypatch: pytest.MonkeyPatch, tm
     assert find_program("esptool") == [str(Path(sys.executable).parent / "esptool")]
 
 
-def test_ways_of_a_board() -> None:
-    assert probes_of(BOARD) == ("stlink", "jlink", "uart", "gdb")
-    assert probes_of(load_board("mps2-an386")) == ()
+STM32: tuple[Probe, ...] = ("stlink", "jlink", "uart", "gdb")
+#: By what each board that exists can be flashed; an U575's ROM loader is none that stm32flash knows.
+PROBES_OF: dict[str, tuple[Probe, ...]] = {
+    **dict.fromkeys(("stm32f405", "bluepill-f103c8", "nucleo-f072rb", "nucleo-f411re", "nucleo-f446re"), STM32),
+    **dict.fromkeys(("nucleo-l476rg", "nucleo-l4r5zi", "nucleo-f746zg", "nucleo-f767zi", "nucleo-h743zi"), STM32),
+    "nucleo-u575zi-q": ("stlink", "jlink", "gdb"),
+    "microbit": ("jlink", "cmsis-dap", "gdb"),
+    "pico": ("cmsis-dap", "gdb"),
+    **dict.fromkeys(("esp32", "esp32-s3", "esp32-c3", "esp32-c6"), ("uart",)),
+}
+
+
+def test_ways_of_every_board() -> None:
+    """Those that exist in an emulator only have none."""
+    boards = [load_board(name) for name in list_boards()]
+    assert {board.name: probes_of(board) for board in boards if probes_of(board)} == PROBES_OF
+    assert {board.name for board in boards if board.is_bare and not board.uploads} == {
+        board.name for board in boards if not probes_of(board)
+    }
+
+
+WAYS = [(board, upload) for board in map(load_board, PROBES_OF) for upload in board.uploads]
+
+
+@pytest.mark.parametrize(("board", "upload"), WAYS, ids=[f"{board.name}-{upload.protocol}" for board, upload in WAYS])
+def test_every_way_of_every_board(
+    project: Path, tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch, board: Board, upload: Upload
+) -> None:
+    """Its probe finds it where only its program is installed; the image goes to the start of the board's flash."""
+    probe = next(each for each, protocols in _PROTOCOLS.items() if upload.protocol in protocols)
+    program, said = upload.command[0], tmp_path / "said"
+    script(tools / program, f'printf "%s\\n" "$@" > "{said}"')
+    monkeypatch.setattr(
+        acsgen.target.flash, "find_program", lambda wanted: find_program(wanted) if wanted == program else None
+    )
+    result = flash(project, board, probe=probe, port="/dev/none" if probe == "uart" else None)
+    assert (result.program, result.probe) == (program, probe)
+    start = f"{board.flash.base:#010x}"
+    lasts = {
+        "openocd": [f"program {{{result.image}}} {start} verify reset exit"],
+        "st-flash": ["--reset", "write", str(result.image), start],  # which always verifies
+        "stm32flash": ["-w", str(result.image), "-v", "-g", start, "/dev/none"],
+    }[program]
+    assert said.read_text("utf-8").splitlines()[-len(lasts) :] == lasts
+
+
+def test_openocd_has_the_scripts() -> None:
+    """The real one reads them and ends; nothing is connected or written."""
+    commands = {
+        upload.command
+        for name in list_boards()
+        for upload in load_board(name).uploads
+        if upload.command[0] == "openocd"
+    }
+    assert len(commands) >= 16
+    for *configuration, option, order in commands:
+        assert option == "-c" and order.startswith("program ")
+        done = subprocess.run([*configuration, "-c", "shutdown"], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, (configuration, done.stderr)
+
+
+def test_without_a_probe_it_is_the_boards_first_way(project: Path, tools: Path) -> None:
+    script(tools / "openocd", "true")
+    for name in ("pico", "microbit", "nucleo-u575zi-q"):
+        result = flash(project, load_board(name))
+        assert (result.probe, result.program) == ("stlink" if name.startswith("nucleo") else "cmsis-dap", "openocd")
 
 
 def test_platformio_flashes_what_needs_a_framework(
