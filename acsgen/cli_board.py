@@ -51,7 +51,9 @@ def flash(
     port: Annotated[
         str | None, typer.Option("--port", help="Serial port, or with gdb host:port of its server.", metavar="PORT")
     ] = None,
-    probe: Annotated[str | None, typer.Option("--probe", help="stlink, jlink, cmsis-dap, uart or gdb.", metavar="PROBE")] = None,
+    probe: Annotated[
+        str | None, typer.Option("--probe", help="stlink, jlink, cmsis-dap, uart or gdb.", metavar="PROBE")
+    ] = None,
     options: Annotated[
         str, typer.Option("--tool-options", help="Further options for the program that flashes.", metavar="TEXT")
     ] = "",

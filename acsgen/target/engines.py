@@ -52,7 +52,7 @@ def choose_engine(board: Board, known: tuple[Engine, ...] | None = None) -> Engi
     """
     known = engines(board) if known is None else known
     if not known:
-        raise AcsgenError(f"board {board.name} has no emulator; use a real one")
+        raise AcsgenError(f"board {board.name} has no emulator; name a real one: --on PORT")
     program = board.emulator.program if board.emulator else ""
     if "unicorn" in known and is_installed() and shutil.which(program) is None:
         return "unicorn"

@@ -24,6 +24,7 @@ from acsgen.target.boards import Board, Upload, as_root
 from acsgen.target.build import firmware_of
 from acsgen.target.device import Device
 from acsgen.target.link import ModelInfo
+from acsgen.target.stream import ports_text
 
 Probe = Literal["stlink", "jlink", "cmsis-dap", "uart", "gdb"]
 """How a board is reached: a debug probe, the loader in its ROM, or a server that speaks GDB's protocol."""
@@ -129,6 +130,8 @@ def flash(
     needs_port = any("$UPLOAD_PORT" in word for word in upload.command)
     if needs_port and port is None:
         raise AcsgenError(f"flashing {board.name} over {probe} needs --port; {_TOOLS[upload.command[0]].connect}")
+    if probe == "uart" and port is not None and port.startswith("/") and not Path(port).exists():
+        raise AcsgenError(f"there is no port {port}; {ports_text()}")
     words = {"$SOURCE": str(image), "$PROGRAM": str(elf), "$UPLOAD_PORT": port or ""}
     name, *arguments = (_filled(word, words) for word in upload.command)
     command = [*program, *options, *arguments]
@@ -262,6 +265,9 @@ def _run(command: list[str], log: Path | None, *, longest: float = _LONGEST) -> 
     return code, output
 
 
+#: Lines that only introduce the reason, and what st-flash puts before it: time, level, file.
+_VAGUE_LINE = re.compile(r"probing interface|Cannot handle device")
+_LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\dT[\d:]+ [A-Z]+ \S+: ")
 _WRONG_LINE = re.compile(r"error|fail|couldn't|could not|cannot|timeout|timed out|MIS-MATCHED|no device", re.IGNORECASE)
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -274,5 +280,6 @@ def _problem(name: str, code: int, output: str) -> str | None:
     is_bad_gdb = name.startswith("gdb") and not (compared and all(line.endswith("matched.") for line in compared))
     if code == 0 and not is_bad_gdb:
         return None
-    wrong = next((line for line in lines if _WRONG_LINE.search(line)), None)
-    return wrong or (lines[-1] if lines else f"it said nothing and ended with {code}")
+    wrong = next((line for line in lines if _WRONG_LINE.search(line) and not _VAGUE_LINE.search(line)), None)
+    said = wrong or (lines[-1] if lines else f"it said nothing and ended with {code}")
+    return _LOG_PREFIX.sub("", said)

@@ -130,6 +130,14 @@ def test_nothing_answers(project: Path) -> None:
     os.close(master)
 
 
+def test_port_that_cannot_be_opened(project: Path) -> None:
+    """One that is not there; the real stm32flash with a name that is none: its third line says why."""
+    with pytest.raises(AcsgenError, match=r"^there is no port /dev/none; there (are: /dev|is no serial)"):
+        flash(project, BOARD, port="/dev/none")
+    with pytest.raises(AcsgenError, match=r"stm32flash did not flash stm32f405: Failed to open port: none; start"):
+        flash(project, BOARD, port="none")
+
+
 @contextmanager
 def waiting_for_gdb(folder: Path) -> Iterator[tuple[str, socket.socket]]:
     """An STM32F405 in QEMU without any firmware, stopped; yields the address of its GDB server, and its UART."""
@@ -192,9 +200,10 @@ def test_probes_that_need_hardware(
 
 
 def test_a_probe_that_is_not_connected(project: Path, tools: Path) -> None:
-    script(tools / "st-flash", 'echo st-flash 1.7.0; echo "Couldn\'t find any ST-Link devices"; exit 255')
+    said = "2026-11-24T18:28:07 WARN usb.c: Couldn't find any ST-Link devices"
+    script(tools / "st-flash", f'echo st-flash 1.7.0; echo "{said}"; exit 255')
     with pytest.raises(
-        AcsgenError, match="Couldn't find any ST-Link devices; connect the probe's SWDIO, SWCLK and GND"
+        AcsgenError, match="stm32f405: Couldn't find any ST-Link devices; connect the probe's SWDIO, SWCLK and GND"
     ):
         flash(project, BOARD)
 
@@ -287,13 +296,13 @@ def test_every_way_of_every_board(
     monkeypatch.setattr(
         acsgen.target.flash, "find_program", lambda wanted: find_program(wanted) if wanted == program else None
     )
-    result = flash(project, board, probe=probe, port="/dev/none" if probe == "uart" else None)
+    result = flash(project, board, probe=probe, port=os.devnull if probe == "uart" else None)
     assert (result.program, result.probe) == (program, probe)
     start = f"{board.flash.base:#010x}"
     lasts = {
         "openocd": [f"program {{{result.image}}} {start} verify reset exit"],
         "st-flash": ["--reset", "write", str(result.image), start],  # which always verifies
-        "stm32flash": ["-w", str(result.image), "-v", "-g", start, "/dev/none"],
+        "stm32flash": ["-w", str(result.image), "-v", "-g", start, os.devnull],
     }[program]
     assert said.read_text("utf-8").splitlines()[-len(lasts) :] == lasts
 
