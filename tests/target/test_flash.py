@@ -169,13 +169,15 @@ def test_gdb_ends_with_0_whatever_happens(project: Path, tools: Path, said: str)
         flash(project, BOARD, port="localhost:3333", probe="gdb")
 
 
-OPENOCD_PROGRAM = "program {{{image}}} 0x08000000 verify reset exit"
+#: The last: let it run, and turn halting debug off (DHCSR), or a semihosting call halts the core. Ends OpenOCD.
+OPENOCD_LETS_RUN = "reset run; mww 0xe000edf0 0xa05f0000; shutdown"
+OPENOCD_PROGRAM = ["-c", "program {{{image}}} 0x08000000 verify", "-c", OPENOCD_LETS_RUN]
 FAKED: dict[str, tuple[Probe, list[str]]] = {
     "st-flash": ("stlink", ["--reset", "write", "{image}", "0x08000000"]),
-    "openocd-stlink": ("stlink", ["-f", "interface/stlink.cfg", "-f", "target/stm32f4x.cfg", "-c", OPENOCD_PROGRAM]),
+    "openocd-stlink": ("stlink", ["-f", "interface/stlink.cfg", "-f", "target/stm32f4x.cfg", *OPENOCD_PROGRAM]),
     "openocd-jlink": (
         "jlink",
-        ["-f", "interface/jlink.cfg", "-c", "transport select swd", "-f", "target/stm32f4x.cfg", "-c", OPENOCD_PROGRAM],
+        ["-f", "interface/jlink.cfg", "-c", "transport select swd", "-f", "target/stm32f4x.cfg", *OPENOCD_PROGRAM],
     ),
 }
 
@@ -300,7 +302,7 @@ def test_every_way_of_every_board(
     assert (result.program, result.probe) == (program, probe)
     start = f"{board.flash.base:#010x}"
     lasts = {
-        "openocd": [f"program {{{result.image}}} {start} verify reset exit"],
+        "openocd": ["-c", f"program {{{result.image}}} {start} verify", "-c", OPENOCD_LETS_RUN],
         "st-flash": ["--reset", "write", str(result.image), start],  # which always verifies
         "stm32flash": ["-w", str(result.image), "-v", "-g", start, os.devnull],
     }[program]
@@ -316,8 +318,8 @@ def test_openocd_has_the_scripts() -> None:
         if upload.command[0] == "openocd"
     }
     assert len(commands) >= 16
-    for *configuration, option, order in commands:
-        assert option == "-c" and order.startswith("program ")
+    for *configuration, _, order, _, end in commands:
+        assert order.startswith("program ") and end == OPENOCD_LETS_RUN
         done = subprocess.run([*configuration, "-c", "shutdown"], check=False, capture_output=True, text=True)
         assert done.returncode == 0, (configuration, done.stderr)
 
