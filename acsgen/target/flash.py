@@ -80,7 +80,8 @@ _TOOLS = {
     ),
 }
 
-#: What has been run by `gdb`, in this order. A core that has been without firmware may not be in Thumb state.
+#: What has been run by `gdb`, in this order. A core that has been without firmware may not be in Thumb state, and where
+#: the chip's boot ROM finds the vectors for it (RP2040) they are still the ROM's: VTOR, which a Cortex-M0 ignores.
 _GDB = (
     "gdb-multiarch", "-batch", "-nx",
     "-ex", "set confirm off",
@@ -88,6 +89,7 @@ _GDB = (
     "-ex", "load",
     "-ex", "compare-sections",
     "-ex", "set $xpsr = 0x01000000",
+    "-ex", "set {unsigned int} 0xe000ed08 = (unsigned int) &port_vectors",
     "-ex", "detach",
     "$PROGRAM",
 )  # fmt: skip

@@ -156,7 +156,8 @@ def waiting_for_gdb(folder: Path) -> Iterator[tuple[str, socket.socket]]:
 def test_gdb(project: Path, tmp_path: Path) -> None:
     """GDB loads into QEMU's server, as it would through a debug probe, compares, and lets the firmware run."""
     with waiting_for_gdb(tmp_path) as (server, uart):
-        assert flash(project, BOARD, port=server, probe="gdb").program == "gdb-multiarch"
+        assert flash(project, BOARD, port=server, probe="gdb", log=tmp_path / "log").program == "gdb-multiarch"
+        assert "Section" in (said := (tmp_path / "log").read_text("utf-8")) and "rror" not in said
         assert LinkClient(SocketStream(uart, lambda: "QEMU has ended")).connect().fingerprint == FINGERPRINT
 
 
