@@ -229,6 +229,22 @@ def test_the_flash_keeps_pace(board: Board) -> None:
     ]
 
 
+def test_a_boot_loader_may_have_been_here(board: Board) -> None:
+    """Where a chip can be flashed by its ROM loader, which may run on the PLL: off that, then the PLL off, then on."""
+    assert board.setup is not None
+    if "serial" not in [upload.protocol for upload in board.uploads]:
+        return
+    steps = board.setup.core.steps
+    address, mask, value = TREES[board.name](left(steps)).switch
+    away = next(
+        i for i, step in enumerate(steps) if (step.address, step.mask) == (address, mask) and step.value != value
+    )
+    ready = 1 << 25  # PLLRDY and PLLON have the same bits of RCC_CR in every family
+    off = next(i for i, step in enumerate(steps) if (step.clear, step.mask, step.value) == (ready >> 1, ready, 0))
+    on = next(i for i, step in enumerate(steps) if (step.set, step.mask, step.value) == (ready >> 1, ready, ready))
+    assert away < off < on and steps[off].address == steps[on].address
+
+
 def test_the_divisor_is_right(board: Board) -> None:
     """At both clocks a bit is as long as it should be, to 2.2 percent after a reset and 0.5 at full speed."""
     assert board.setup is not None
