@@ -132,6 +132,8 @@ def flash(
     needs_port = any("$UPLOAD_PORT" in word for word in upload.command)
     if needs_port and port is None:
         raise AcsgenError(f"flashing {board.name} over {probe} needs --port; {_TOOLS[upload.command[0]].connect}")
+    if port is not None and not needs_port:
+        raise AcsgenError(f"flashing {board.name} over {probe} takes no --port: leave it out")
     if probe == "uart" and port is not None and port.startswith("/") and not Path(port).exists():
         raise AcsgenError(f"there is no port {port}; {ports_text()}")
     words = {"$SOURCE": str(image), "$PROGRAM": str(elf), "$UPLOAD_PORT": port or ""}

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -376,10 +377,12 @@ ESP = replace(BOARD, core="rv32imc", uploads=(Upload("esptool", ("esptool", "$UP
         (NO_TOOL, {}, "flashing over stlink needs no-such-flasher; install it: .*apt-get install .*stm32flash"),
         (NO_TOOL, {"probe": "jlink"}, "stm32f405 is not flashed over jlink; it is over: stlink, gdb"),
         (BOARD, {"probe": "uart"}, r"over uart needs --port; start the chip's ROM loader \(BOOT0 high"),
+        (BOARD, {"probe": "jlink", "port": "/dev/none"}, "flashing stm32f405 over jlink takes no --port: leave it out"),
+        (load_board("pico"), {"port": "/dev/none"}, "flashing pico over cmsis-dap takes no --port: leave it out"),
         (BOARD, {"probe": "gdb"}, "over gdb needs --port; start the probe's GDB server"),
     ],
 )
-def test_refusals(project: Path, board: Board, options: dict[str, Probe], message: str) -> None:
+def test_refusals(project: Path, board: Board, options: dict[str, Any], message: str) -> None:
     with pytest.raises(AcsgenError, match=message):
         flash(project, board, **options)
 
