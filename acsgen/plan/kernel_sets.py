@@ -27,13 +27,15 @@ class KernelSet:
 
     name: its folder in `firmware/kernels`. library: other people's sources that it calls, a key of
     `acsgen.emit.libraries.LIBRARIES`, or None. packs: `acs_conv_join_s8` gathers the active input channels, and
-    where it pays their weights, before it convolves; else it reads both where they are. code_bytes: flash that a
+    where it pays their weights, before it convolves; else it reads both where they are, but for groups of fewer
+    channels than small_group in images of more than a few pixels. code_bytes: flash that a
     kernel takes when a model uses it, library included: the least over the boards that the set runs on.
     """
 
     name: str
     library: str | None
     packs: bool
+    small_group: int
     code_bytes: Mapping[str, int]
     conv_scratch: Scratch = no_scratch
     depthwise_scratch: Scratch = no_scratch
@@ -50,6 +52,7 @@ CMSIS_NN = KernelSet(
     name="cmsis_nn",
     library="cmsis_nn",
     packs=True,
+    small_group=0,
     code_bytes={"conv": 4400, "depthwise": 4700, "max_pool": 750, "avg_pool": 600, "add": 450},
     conv_scratch=_im2col_bytes,
     depthwise_scratch=lambda kernel, channels: 4 * prod(kernel) * max(channels, 124) + 16,
@@ -60,6 +63,7 @@ PORTABLE = KernelSet(
     name="portable",
     library=None,
     packs=False,
+    small_group=16,
     code_bytes={"conv": 1000, "depthwise": 600, "max_pool": 400, "avg_pool": 400, "add": 450},
 )
 

@@ -18,10 +18,15 @@ void acs_copy_s8(int8_t *to, const int8_t *from, uint32_t count)
     }
 }
 
-/* Copies one group's image between a dense place and every `stride`-th byte range of another. */
-static void copy_channels(uint32_t pixels, uint32_t channels, const int8_t *from, uint32_t from_stride,
-                          int8_t *to, uint32_t to_stride)
+void acs_copy_groups_s8(uint32_t pixels, uint32_t channels, const int8_t *from, uint32_t from_stride,
+                        int8_t *to, uint32_t to_stride)
 {
+    if (channels == 4) { /* a call for a word would cost several times as much */
+        for (uint32_t p = 0; p < pixels; p++, from += from_stride, to += to_stride) {
+            memcpy(to, from, 4);
+        }
+        return;
+    }
     for (uint32_t p = 0; p < pixels; p++, from += from_stride, to += to_stride) {
         acs_copy_s8(to, from, channels);
     }
@@ -35,7 +40,7 @@ void acs_pack_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, c
     const uint16_t count = acs_list_count(active, groups);
     for (uint16_t i = 0; i < count; i++) {
         const int8_t *group = input + acs_list_at(active, groups, i) * pixels * each;
-        copy_channels(pixels, each, group, each, output + i * each, count * each);
+        acs_copy_groups_s8(pixels, each, group, each, output + i * each, count * each);
     }
 }
 
@@ -50,7 +55,7 @@ void acs_ungroup_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active
     }
     for (uint16_t i = 0; i < count; i++) {
         const uint16_t g = acs_list_at(active, groups, i);
-        copy_channels(pixels, each, input + g * pixels * each, each, output + g * each, shape.channels);
+        acs_copy_groups_s8(pixels, each, input + g * pixels * each, each, output + g * each, shape.channels);
     }
 }
 
@@ -62,7 +67,7 @@ void acs_group_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, 
     const uint16_t count = acs_list_count(active, groups);
     for (uint16_t i = 0; i < count; i++) {
         const uint16_t g = acs_list_at(active, groups, i);
-        copy_channels(pixels, each, input + g * each, shape.channels, output + g * pixels * each, each);
+        acs_copy_groups_s8(pixels, each, input + g * each, shape.channels, output + g * pixels * each, each);
     }
 }
 
@@ -70,7 +75,27 @@ void acs_concat_s8(acs_shape_t shape, uint16_t count, const acs_part_t *parts, i
 {
     const uint32_t pixels = (uint32_t)shape.height * shape.width;
     for (uint16_t i = 0; i < count; output += parts[i].channels, i++) {
-        copy_channels(pixels, parts[i].channels, parts[i].data, parts[i].channels, output, shape.channels);
+        acs_copy_groups_s8(pixels, parts[i].channels, parts[i].data, parts[i].channels, output, shape.channels);
+    }
+}
+
+void acs_join_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, const acs_part_t *parts,
+                 int8_t *output)
+{
+    const uint32_t each = shape.channels / groups;
+    const uint32_t bytes = (uint32_t)shape.height * shape.width * each;
+    const uint16_t count = acs_list_count(active, groups);
+    uint32_t first = 0; /* the first group of the part */
+    for (uint16_t i = 0; i < count; i++) {
+        const uint32_t g = acs_list_at(active, groups, i);
+        while ((g - first) * each >= parts->channels) {
+            first += parts->channels / each;
+            parts++;
+        }
+        const int8_t *from = parts->data + (g - first) * bytes;
+        if (from != output + g * bytes) {
+            memcpy(output + g * bytes, from, bytes);
+        }
     }
 }
 

@@ -89,7 +89,7 @@ def test_random_graphs_are_various() -> None:
             seen[f"{step.kernel}, join"] += step.joined is not None
             seen["zeroed"] += step.fill
             seen["in place"] += planned.buffers[step.output].shares is not None
-            if step.active and planned.buffers[step.output].groups > graph.shape(step.active)[0]:
+            if step.active and planned.buffers[step.output].groups > len(planned.bits(step.active)):
                 seen["list of coarser groups"] += 1
     assert {scene.__name__ for scene in (*SCENES, *HEADS)} | {"signal", "scaled_input"} <= scenes
     wanted = ["mask: closed", "mask: open", "mask: mixed", "zeroed", "in place", "list of coarser groups"]

@@ -59,6 +59,8 @@ def _line(planned: Plan, step: Step) -> str:
         parts.append("some")
     if step.joined:
         parts.append(f"packs {step.pack_limit}")
+    if step.when:
+        parts.append("if any")
     if step.fill:
         parts.append("zeroes")
     if target.shares:
