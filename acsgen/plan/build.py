@@ -29,19 +29,13 @@ from acsgen.graph import (
 )
 from acsgen.graph.ops import Padding, image_shape
 from acsgen.plan import arena
+from acsgen.plan.choice import FEW_PIXELS, closed_inputs, pack_limit, why_all_inputs
 from acsgen.plan.kernel_sets import CMSIS_NN, KernelSet
 from acsgen.plan.layout import layouts_of, listed_tensors, read_as_image, read_layout, schedule
 from acsgen.plan.lists import ListSlot
 from acsgen.plan.masks import MAX_GROUPS, Mask, keeps_groups, masks_of
 from acsgen.plan.needs import needs_of
 from acsgen.plan.plan import Buffer, ClosedInputs, GateSlot, Plan, Step, root_of
-
-#: Instructions on a Cortex-M4 with CMSIS-NN, for choosing between packing weights and reading zeros:
-#: for one packed byte of weights, and for one multiply-accumulate.
-PACKED_BYTE_COST = 1.5
-MAC_COST = 2.2
-#: From so many pixels on, summing what closed inputs add anew in each run takes less than 3 % of what they save.
-FEW_PIXELS = 36
 
 
 def plan(graph: Graph, kernels: KernelSet = CMSIS_NN) -> Plan:
@@ -226,13 +220,14 @@ def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
         shape = image_shape(graph.shape(tensor))
         groups = read_layout(op, draft.layouts[tensor])
         kernel = op.kernel
+    unread = None if tensor in draft.listed else draft.masks.get(tensor)
     before = draft.scaling_before(tensor)
     source = draft.read(before.inputs[0] if before else tensor, groups)
     active = draft.active(op.output)
     joined = draft.active(tensor) if isinstance(op, Dense) or op.groups == 1 else None
     if joined is None and (groups == 1 or (isinstance(op, Conv2D) and op.groups > 1)):
         why = f"Only the groups that {active} opens." if active else "Every group."
-        why += _why_all_inputs(draft, op, tensor)
+        why += why_all_inputs(op, unread)
         scratch = draft.kernels.conv_scratch(kernel, shape[2] // groups)
         draft.write(op, "conv", source, active=active, scratch_bytes=scratch, why=why)
         return
@@ -241,14 +236,14 @@ def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
     limit, why = 0, f"Reads what {joined} opens." if joined else "Reads every group."
     scratch = draft.kernels.conv_scratch(kernel, shape[2])
     if draft.kernels.packs or before or (shape[2] // groups < draft.kernels.small_group and pixels >= FEW_PIXELS):
-        limit = _pack_limit(groups, pixels) if joined else 0
+        limit = pack_limit(groups, pixels) if joined else 0
         scratch += _aligned(prod(shape)) if groups > 1 or before else 0
         scratch += _aligned(outputs * prod(kernel) * shape[2] * limit // groups) if limit else 0
         why = f"Packs what {joined} opens, up to {limit} of {groups} groups." if limit else "Reads all groups as NHWC."
-    why += _why_all_inputs(draft, op, tensor)
+    why += why_all_inputs(op, unread)
     closed: ClosedInputs = "zero"
     if constant:
-        closed, reason = _closed_inputs(groups, pixels, outputs, op.weights.size)
+        closed, reason = closed_inputs(groups, pixels, outputs, op.weights.size)
         scratch += _aligned(4 * outputs)
         why += f" {reason}"
     draft.write(
@@ -268,38 +263,6 @@ def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
 def _aligned(count: int) -> int:
     """Pieces of a scratch are as long as its alignment asks for."""
     return -(-count // arena.ALIGNMENT) * arena.ALIGNMENT
-
-
-def _why_all_inputs(draft: _Draft, op: Op, tensor: str) -> str:
-    """The reason for which a convolution reads groups that may be closed, or nothing."""
-    mask = draft.masks.get(tensor)
-    if mask is None or mask.closed != "constant" or tensor in draft.listed or getattr(op, "groups", 1) > 1:
-        return ""
-    return " Closed input groups are a constant, which zeros around the image would have to be told from: all are read."
-
-
-def _closed_inputs(groups: int, pixels: int, outputs: int, weights: int) -> tuple[ClosedInputs, str]:
-    """Where what closed input groups add to a sum comes from: a table in flash, or one pass over their weights.
-
-    The pass multiplies each weight of the closed groups once a run, where the layer itself does so at every
-    pixel: that is nothing beside a large image. The table has one int32 for each group and output channel.
-    """
-    if pixels >= FEW_PIXELS:
-        return "computed", f"What closed groups add is summed once a run, 1/{pixels} of what they save."
-    table = 4 * groups * outputs
-    return "table", f"What closed groups add is a table of {table} bytes beside {weights} of weights: few pixels."
-
-
-def _pack_limit(groups: int, pixels: int) -> int:
-    """The most active groups with which packing the weights costs less than reading zeros.
-
-    Packing k groups copies k weights where reading the zeros of the others multiplies
-    (groups - k) * pixels times, for each output channel, tap, and channel of a group.
-    """
-    return max(
-        (k for k in range(groups) if PACKED_BYTE_COST * k < MAC_COST * pixels * (groups - k)),
-        default=0,
-    )
 
 
 def _depthwise(draft: _Draft, op: DepthwiseConv2D) -> None:
