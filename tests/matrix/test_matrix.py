@@ -58,6 +58,8 @@ def gated() -> tuple[Graph, Samples]:
     wide = b.mask(b.conv(stem, 16, stride=(2, 2)), gate)
     pooled = b.mask(b.pool(b.depthwise(wide), MaxPool, (3, 3), (1, 1), same=True), gate)
     narrow = b.conv(b.mask(b.pool(pooled, AvgPool), gate), 8, (1, 1))
+    whole = b.concat(narrow, b.mask(b.conv(b.relu(b.batch_norm(narrow)), 8), b.gate(narrow, 4)))
+    narrow = b.conv(b.relu(b.batch_norm(whole)), 8, (1, 1))
     grouped = b.mask(b.conv(narrow, 8, groups=2), b.gate(narrow, 4))
     summed = b.add(grouped, b.shuffle(narrow, [1, 0, 3, 2, 5, 4, 7, 6]), activation="relu")
     joined = b.concat(summed, b.dgconv(narrow, mixed(b.rng, 8, 4)))
@@ -73,7 +75,7 @@ def test_the_network_uses_every_kernel_and_every_list() -> None:
         steps = plan(GRAPH, kernels).steps
         assert {step.kernel for step in steps} == set(EMITTERS)
         assert {step.kernel for step in steps if step.active} >= {"conv", "depthwise", "max_pool", "avg_pool"}
-        assert any(step.joined for step in steps)
+        assert any(step.joined for step in steps) and any(step.before for step in steps)
 
 
 def test_without_the_option_every_kind_of_core_and_every_kernel_set_runs() -> None:
