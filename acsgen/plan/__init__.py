@@ -3,6 +3,7 @@
 
 from acsgen.plan.build import plan
 from acsgen.plan.kernel_sets import KERNEL_SETS, KernelSet
+from acsgen.plan.lists import ListSlot
 from acsgen.plan.plan import Buffer, GateSlot, Plan, Step
 
-__all__ = ["KERNEL_SETS", "Buffer", "GateSlot", "KernelSet", "Plan", "Step", "plan"]
+__all__ = ["KERNEL_SETS", "Buffer", "GateSlot", "KernelSet", "ListSlot", "Plan", "Step", "plan"]

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from acsgen.emit.closed import closed_sums
 from acsgen.emit.sums import coarseness, linear_sum
 from acsgen.golden.operators import compute
 from acsgen.graph import Add, AvgPool, Conv2D, DepthwiseConv2D, MaxPool, Tensor
@@ -43,6 +44,9 @@ from tests.graphs import divisors
 
 Rng = np.random.Generator
 
+#: What closed inputs are, and that no layer comes before, as host/run_kernel.c reads it.
+ZERO, VALUES, SUMS = 0, 1, 2
+NOTHING_BEFORE = 0
 #: More than any of these cases needs.
 SCRATCH = 1 << 17
 #: Bytes beyond the least: for nothing, for few rows and filters, for all.
@@ -108,6 +112,13 @@ def test_conv(kit: Kit, kernels: Path, groups: int) -> None:
         assert_output(kernels, request("conv", *arguments), expected, f"seed {seed}: {case.op}, {active}")
 
 
+def depthwise_arguments(case: cases.Case, groups: int) -> tuple[Any, ...]:
+    assert isinstance(case.op, DepthwiseConv2D)
+    weights = np.stack(np.split(case.op.weights, groups, axis=2))
+    shapes = (case.sources[0].shape, case.target.shape)
+    return (*shapes, *window(case.op), groups, *quantization(case, weights))
+
+
 def join_case(rng: Rng) -> tuple[cases.Case, int]:
     """A convolution whose input channels fall into several groups, and how many."""
     while True:
@@ -142,7 +153,7 @@ def test_conv_join(kernels: Path) -> None:
         _, y = one_sample(case)
         output_groups = int(rng.choice(divisors(y.shape[2])))
         outputs = random_list(rng, output_groups)
-        arguments = (*conv_arguments(case, groups, output_groups, limit), active, outputs)
+        arguments = (*conv_arguments(case, groups, output_groups, limit), ZERO, NOTHING_BEFORE, active, outputs)
         expected = laid_out(y, output_groups, expanded(outputs, output_groups))
         assert_output(
             kernels,
@@ -175,7 +186,7 @@ def test_residual(kit: Kit, kernels: Path) -> None:
         coarse, fine = sorted((result, other), key=coarseness)
         rows = int(rng.integers(1, y.shape[0] + 1))
         how = add_fields(op, coarse, fine, total, linear_sum(op, coarse, fine, total))
-        image, weights = x.size + 4, (conv.weights.size // conv.weights.shape[3]) * x.shape[2] + 4
+        image, weights = x.size + 8, (conv.weights.size // conv.weights.shape[3]) * x.shape[2] + 8
         scratch = kit.kernel_set.conv_scratch(conv.kernel, x.shape[2]) + rows * y.shape[1] * y.shape[2] + 4
         scratch += image + weights if groups > 1 else 0
         call_bytes = request(
@@ -190,17 +201,54 @@ def random_tensor(rng: Rng, name: str, shape: tuple[int, ...]) -> Tensor:
     return Tensor(name, shape, float(np.float32(np.exp(rng.uniform(-4, -2)))), int(rng.integers(-128, 128)))
 
 
+@pytest.mark.parametrize("behind_a_layer", [False, True])
+@pytest.mark.parametrize("closed", [VALUES, SUMS])
+def test_conv_join_of_constants(kernels: Path, closed: int, behind_a_layer: bool) -> None:
+    """Closed groups hold a constant each channel, which no convolution pads around; it is not read."""
+    for seed in range(120):
+        rng = np.random.default_rng((seed, closed))
+        case, groups = join_case(rng)
+        assert isinstance(case.op, Conv2D)
+        if case.op.padding != Padding():
+            continue
+        active = random_list(rng, groups)
+        limit = int(rng.integers(0, groups))
+        x, source = case.values[0][:1], case.sources[0]
+        before = cases.scaling(rng, source.shape) if behind_a_layer else None
+        if before:
+            raw = before.values[0][:1]
+            target = replace(before.target, scale=source.scale, zero_point=source.zero_point)
+            x = compute(before.op, (raw,), before.sources, target)
+        constants = rng.integers(-128, 128, source.shape[2]).astype(np.int8)
+        channels = channels_of(expanded(active, groups), groups, source.shape[2])
+        filled = np.broadcast_to(constants, x.shape).copy()
+        filled[..., channels] = x[..., channels]
+        _, y = one_sample(replace(case, values=(filled,)))
+
+        given = (raw if before else filled)[0]
+        garbage = rng.integers(-128, 128, given.shape).astype(np.int8)
+        garbage[..., channels] = given[..., channels]
+        added = closed_sums(case.op.weights, constants, source.zero_point, groups)
+        extra = (closed, constants if closed == VALUES else added)
+        layer = NOTHING_BEFORE if before is None else (1, *depthwise_arguments(replace(before, target=target), groups))
+        outputs = random_list(rng, 1)
+        arguments = (*conv_arguments(case, groups, 1, limit), extra, layer, active, outputs)
+        assert_output(
+            kernels,
+            request("conv_join", *arguments, grouped(garbage, groups), SCRATCH),
+            laid_out(y, 1, expanded(outputs, 1)),
+            f"seed {seed}: {case.op}, {active} of {groups}, limit {limit}",
+        )
+
+
 def test_depthwise(kernels: Path) -> None:
     for seed in range(100):
         rng = np.random.default_rng(seed)
-        case = cases.depthwise_conv2d(rng)
+        case = cases.scaling(rng) if seed % 3 == 0 else cases.depthwise_conv2d(rng)
         x, y = one_sample(case)
         groups = int(rng.choice(divisors(y.shape[2])))
         active = random_list(rng, groups)
-        assert isinstance(case.op, DepthwiseConv2D)
-        weights = np.stack(np.split(case.op.weights, groups, axis=2))
-        shapes = (x.shape, y.shape)
-        arguments = (*shapes, *window(case.op), groups, *quantization(case, weights), active, grouped(x, groups))
+        arguments = (*depthwise_arguments(case, groups), active, grouped(x, groups))
         expected = laid_out(y, groups, expanded(active, groups))
         assert_output(kernels, request("depthwise", *arguments, SCRATCH), expected, f"seed {seed}: {case.op}, {active}")
 
@@ -220,16 +268,17 @@ def test_pool(kernels: Path, draw: Callable[[Rng], cases.Case]) -> None:
         assert_output(kernels, request("pool", *arguments), expected, f"seed {seed}: {case.op}, {active}")
 
 
-def test_too_small_a_scratch_is_refused(kit: Kit, kernels: Path) -> None:
+@pytest.mark.parametrize("limit", [0, 2])
+def test_too_small_a_scratch_is_refused(kit: Kit, kernels: Path, limit: int) -> None:
     """Whatever its size, the result is right or the kernel says no, and memory is left alone."""
     case = scratchy_case()
     op: Any = case.op
     active = List(4, (0, 2))
     case, _ = closed_input(case, 4, active)
     x, y = one_sample(case)
-    needed = prod(x.shape) // 2 + op.weights.size // 2 + 4 * op.weights[0].size // 2
+    needed = prod(x.shape) + op.weights.size // 2 + 4 * op.weights[0].size
     sizes = range(0, needed + 64, 7)
-    arguments = (*conv_arguments(case, 4, 1, 2), active, None, grouped(x, 4))
+    arguments = (*conv_arguments(case, 4, 1, limit), ZERO, NOTHING_BEFORE, active, None, grouped(x, 4))
     reader = call(kernels, *(request("conv_join", *arguments, size) for size in sizes))
     accepted = []
     for _ in sizes:
@@ -238,7 +287,7 @@ def test_too_small_a_scratch_is_refused(kit: Kit, kernels: Path) -> None:
         if accepted[-1]:
             np.testing.assert_array_equal(result, y)
     assert accepted == sorted(accepted)
-    needs_none = kit.kernel_set.conv_scratch is no_scratch
+    needs_none = kit.kernel_set.conv_scratch is no_scratch and limit == 0
     assert (accepted[0], accepted[-1]) == (needs_none, 1)
 
 

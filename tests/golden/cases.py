@@ -66,6 +66,13 @@ def depthwise_conv2d(rng: Rng) -> Case:
     return _weighted(rng, op, shape, prod(kernel))
 
 
+def scaling(rng: Rng, shape: Shape | None = None) -> Case:
+    """A factor and an offset for every channel, as batch normalisation leaves them."""
+    shape = shape or (*_size(rng), int(rng.integers(1, 20)))
+    op = DepthwiseConv2D("s", ("x",), "y", _weights(rng, (1, 1, shape[2])), _no_bias(shape[2]))
+    return _weighted(rng, replace(op, activation=_activation(rng)), shape, 1)
+
+
 def dense(rng: Rng, per_tensor: bool = False, regime: str | None = None) -> Case:
     inputs, outputs = int(rng.integers(1, 300)), int(rng.integers(1, 40))
     op = Dense("d", ("x",), "y", _weights(rng, (outputs, inputs)), _no_bias(outputs), _activation(rng))
