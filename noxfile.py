@@ -141,7 +141,13 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def matrix(session: nox.Session) -> None:
     """Networks on every board in its emulators, with every kernel set; arguments go to pytest."""
-    where = ["tests/matrix", *(f"tests/target/test_{name}.py" for name in ("emulator", "chips", "device"))]
+    run(session, "python", "-m", "pytest", "-n", "2", "--all-boards", "tests/matrix", *session.posargs)
+
+
+@nox.session
+def boards(session: nox.Session) -> None:
+    """What the tests try with a few boards, with every one: images, UARTs, emulators; arguments go to pytest."""
+    where = [f"tests/target/test_{name}.py" for name in ("emulator", "chips", "device")]
     run(session, "python", "-m", "pytest", "-n", "2", "--all-boards", *where, *session.posargs)
 
 

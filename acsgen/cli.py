@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from acsgen import __version__
-from acsgen.cli_board import On, board_commands
+from acsgen.cli_board import Json, On, Project, board_commands
 from acsgen.console import (
     FOUND_WRONG,
     INTERRUPTED,
@@ -44,7 +44,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 # readable=False: not checked by typer, the stages say in one line what cannot be read.
 _DATA = typer.Option(
     "--data",
@@ -53,7 +52,6 @@ _DATA = typer.Option(
     readable=False,
 )
 Data = Annotated[Path, _DATA]
-Project = Annotated[Path, typer.Argument(help="Folder that 'acsgen generate' made.", metavar="PROJECT", readable=False)]
 
 
 def _show_version(wanted: bool) -> None:

@@ -61,7 +61,7 @@ def flash(
         "answers": None if result.info is None else result.info.name,
     }
     show_figures(figures, f"Flashed and verified {board.name}", as_json)
-    if port is not None and result.info is None and result.probe == "uart":
+    if port is not None and result.info is None and result.probe == "uart" and board.is_bare:
         warn(f"nothing answers on {port} yet: leave the ROM loader (BOOT0 low), reset, and try acsgen run --on {port}")
 
 

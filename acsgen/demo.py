@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from acsgen.emit.project import generate
 from acsgen.errors import AcsgenError
+from acsgen.files import whole_file
 from acsgen.frontend.keras import load_keras
 from acsgen.golden.interpreter import quantize_input, run
 from acsgen.graph import Graph
@@ -99,9 +100,8 @@ def run_demo(
         "seconds": round(time.monotonic() - start, 1),
     }
     del summary["accuracy"]  # over the images that ran; int8_accuracy is over all test images
-    beside = out / f"{SUMMARY}.part"
-    beside.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    beside.replace(out / SUMMARY)
+    with whole_file(out / SUMMARY) as beside:
+        beside.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return DemoResult(gated, twin, built, summary)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +14,11 @@ from numpy.typing import NDArray
 from acsgen.golden import quantize_input, run
 from acsgen.graph import Graph
 from acsgen.plan import KERNEL_SETS, plan
-from acsgen.plan.document import PlanFile
 from acsgen.quantize import quantize
 from acsgen.target.boards import load_board
-from acsgen.target.emulator import Emulator, RunResult
+from acsgen.target.emulator import Emulator
 from acsgen.target.link import RunMode
+from acsgen.verify.verify import Comparison
 from bench.firmware import Library, make_library
 from bench.networks import int8_graph
 from tests.graphs import random_graph
@@ -74,29 +73,12 @@ def _check_graph(library: Library, name: str, graph: Graph, x: NDArray[np.int8])
     rng = np.random.default_rng(len(graph.ops))
     given = {slot.mask: rng.integers(0, 2, (len(x), slot.groups), np.uint8) for slot in planned.gates}
     decided, forced = run(graph, x), run(graph, x, given)
-    wrong = 0
+    comparison = Comparison(graph, seen)
     with Emulator(library.board, elf) as emulator:
         for i, sample in enumerate(x):
             masks = np.concatenate([mask[i] for mask in given.values()]) if given else ()
             for mode, golden in ((RunMode.SKIP, decided), (RunMode.MULTIPLY, decided), (RunMode.GIVEN, forced)):
                 result = emulator.run(sample, mode, masks=masks if mode is RunMode.GIVEN else (), tensors=True)
-                wrong += _differences(seen, result, {key: value[i] for key, value in golden.items()}, mode, graph)
-    return wrong, len(x)
-
-
-def _differences(
-    seen: PlanFile, result: RunResult, golden: dict[str, NDArray[Any]], mode: RunMode, graph: Graph
-) -> int:
-    """How many of a run's tensors (where they are used), masks and outputs are not the golden model's."""
-    wrong = not np.array_equal(result.output, golden[graph.output].ravel())
-    for gate, mask in seen.split_masks(result.masks).items():
-        wrong += not np.array_equal(mask, golden[gate])
-    for observed in seen.observed:
-        expected = golden[observed.tensor]
-        found = observed.to_nhwc(result.tensors[observed.index]).view(expected.dtype)
-        used = np.ones(expected.shape, bool)
-        if observed.unwritten and mode is not RunMode.MULTIPLY:
-            opened = golden[observed.unwritten].astype(bool)
-            used &= np.repeat(opened, expected.shape[-1] // len(opened))
-        wrong += not np.array_equal(found[used], expected[used])
-    return int(wrong)
+                comparison.compare_run(name, result, golden, i)
+                comparison.compare_tensors(name, result, golden, i, mode)
+    return comparison.mismatches, len(x)

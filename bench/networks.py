@@ -64,13 +64,6 @@ NETWORKS = (
 )
 
 
-def resnet8() -> Any:
-    """The shape of MLPerf Tiny's network for CIFAR-10, without gates."""
-    from acsgen.nn.zoo import RESNET8, ZOO
-
-    return ZOO["acs_resnet"].build(**{**RESNET8, "gated": False})
-
-
 def int8_graph(model: Any) -> Graph:
     """The network with random weights (its own, of a fixed seed), calibrated on noise."""
     graph = read_model(model)

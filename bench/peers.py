@@ -51,8 +51,7 @@ PEER = "bakenn"
 FLASHES: Mapping[str, FlashTiming | None] = {
     "cycles_no_wait": None,
     "cycles_f405": load_board("stm32f405").flash_timing,
-    # RM0432: dual bank, so 64 bits a read; 32 lines of 4 x 64 bits for code, 8 for data; prefetch is off after reset.
-    "cycles_l4r5": FlashTiming(120_000_000, 64, 5, False, 1024, 256),
+    "cycles_l4r5": load_board("nucleo-l4r5zi").flash_timing,
 }
 #: The largest difference that bakenn's multipliers, made anew from float scales, may leave in an output.
 TOLERANCE = 2

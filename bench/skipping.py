@@ -38,7 +38,8 @@ from acsgen.target.emulator import Emulator
 from acsgen.target.link import RunMode
 from bench.exactness import check
 from bench.firmware import build_project
-from bench.networks import NETWORKS, Network, int8_graph, resnet8
+from bench.mlperf_tiny import image_classification
+from bench.networks import NETWORKS, Network, int8_graph
 
 BOARD = "mps2-an386"
 DENSITIES = (1.0, 0.75, 0.5, 0.25)
@@ -134,7 +135,7 @@ def _of_gates(plan: Plan, instructions: dict[int, int]) -> int:
 
 def memory(folder: Path) -> tuple[Plan, BuildResult]:
     """MLPerf Tiny's ResNet8."""
-    project, built = build_project(int8_graph(resnet8()), load_board(BOARD), folder, "resnet8")
+    project, built = build_project(int8_graph(image_classification()), load_board(BOARD), folder, "resnet8")
     return project.plan, built
 
 

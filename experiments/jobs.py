@@ -87,77 +87,87 @@ CONV_MEMBER, CONV_TARGET = "acs_bottleneck_resnet", 0.5
 CONV_DESIGNS = ("dg", "grouped", "separable", "plain")
 
 
+def dense_name(member: str, seed: int) -> str:
+    return f"{member}-s{seed}-dense"
+
+
+def budget_name(member: str, seed: int, kind: Kind, target: float) -> str:
+    """Of a job that has to do with a budget of a member."""
+    return f"{member}-s{seed}-{kind}{percent(target)}"
+
+
+def gate_name(design: str, seed: int) -> str:
+    """Of the network with gates of this design; that with `grid` is the member's own."""
+    if design == "grid":
+        return budget_name(GATE_MEMBER, seed, "gated", GATE_TARGET)
+    return f"{GATE_MEMBER}-s{seed}-gate-{design}"
+
+
+def way_name(way: str) -> str:
+    """Of the network that was trained in this way."""
+    return f"{GATE_MEMBER}-s{SEEDS[0]}-way-{way}"
+
+
+def conv_names(conv: str, seed: int) -> tuple[str, str]:
+    """Of the ungated and the gated network with these convolutions; those with `dg` are the member's own."""
+    if conv == "dg":
+        return dense_name(CONV_MEMBER, seed), budget_name(CONV_MEMBER, seed, "gated", CONV_TARGET)
+    name = f"{CONV_MEMBER}-s{seed}-conv-{conv}"
+    return f"{name}-dense", f"{name}-gated"
+
+
+def resnext_name(conv: str, seed: int) -> str:
+    return dense_name("g_resnext", seed) if conv == "dg" else f"g_resnext-s{seed}-conv-{conv}"
+
+
 def percent(share: float) -> str:
     return f"{share * 100:.0f}"
 
 
 def member_unit(member: str, seed: int) -> list[Job]:
     """A member of the zoo: its twin, and for each budget the gated network and its static rival."""
-    dense = f"{member}-s{seed}-dense"
+    dense = dense_name(member, seed)
     arguments = NARROWED.get(member, {})
     jobs = [Job(dense, "dense", member, seed, arguments)]
     for target in BUDGETS[member]:
-        gated = f"{member}-s{seed}-gated{percent(target)}"
+        gated, static, tuned = (budget_name(member, seed, kind, target) for kind in ("gated", "static", "tuned"))
         jobs.append(Job(gated, "gated", member, seed, arguments, target=target, teacher=dense))
-        static = f"{member}-s{seed}-static{percent(target)}"
         jobs.append(Job(static, "static", member, seed, teacher=dense, rival=gated))
         if target == BUDGETS[member][0]:
-            jobs.append(Job(f"{member}-s{seed}-tuned{percent(target)}", "tuned", member, seed, teacher=gated))
+            jobs.append(Job(tuned, "tuned", member, seed, teacher=gated))
     if member == GATE_MEMBER:
-        jobs += [gate_job(design, seed) for design in GATE_DESIGNS if design != "grid"]
-        jobs += [schedule_job(way, seed) for way in SCHEDULES if seed == SEEDS[0]]
+        jobs += [_gate_job(design, seed) for design in GATE_DESIGNS if design != "grid"]
+        jobs += [_way_job(way) for way in SCHEDULES if seed == SEEDS[0]]
     return jobs
 
 
-def schedule_job(way: str, seed: int) -> Job:
+def _gate_job(design: str, seed: int) -> Job:
+    """The member with gates of another design than its own."""
+    arguments = {"gate": design, **GATE_DESIGNS[design]}
+    teacher = dense_name(GATE_MEMBER, seed)
+    return Job(gate_name(design, seed), "gated", GATE_MEMBER, seed, arguments, target=GATE_TARGET, teacher=teacher)
+
+
+def _way_job(way: str) -> Job:
     """The network of the gate designs with its usual gates, trained in another way."""
-    return Job(
-        f"{GATE_MEMBER}-s{seed}-way-{way}",
-        "gated",
-        GATE_MEMBER,
-        seed,
-        target=GATE_TARGET,
-        teacher=f"{GATE_MEMBER}-s{seed}-dense",
-        schedule=SCHEDULES[way],
-    )
-
-
-def gate_job(design: str, seed: int) -> Job:
-    """acs_resnet with gates of another design; `grid` is the member's own."""
-    if design == "grid":
-        return Job(f"{GATE_MEMBER}-s{seed}-gated{percent(GATE_TARGET)}", "gated", GATE_MEMBER, seed)
-    return Job(
-        f"{GATE_MEMBER}-s{seed}-gate-{design}",
-        "gated",
-        GATE_MEMBER,
-        seed,
-        {"gate": design, **GATE_DESIGNS[design]},
-        target=GATE_TARGET,
-        teacher=f"{GATE_MEMBER}-s{seed}-dense",
-    )
+    seed = SEEDS[0]
+    teacher = dense_name(GATE_MEMBER, seed)
+    return Job(way_name(way), "gated", GATE_MEMBER, seed, target=GATE_TARGET, teacher=teacher, schedule=SCHEDULES[way])
 
 
 def conv_unit(conv: str, seed: int) -> list[Job]:
-    """acs_bottleneck_resnet with other convolutions; `dg` is the member's own."""
-    if conv == "dg":
-        name = f"{CONV_MEMBER}-s{seed}"
-        target = percent(CONV_TARGET)
-        return [
-            Job(f"{name}-dense", "dense", CONV_MEMBER, seed),
-            Job(f"{name}-gated{target}", "gated", CONV_MEMBER, seed),
-        ]
-    name = f"{CONV_MEMBER}-s{seed}-conv-{conv}"
+    """acs_bottleneck_resnet with other convolutions than its own."""
+    dense, gated = conv_names(conv, seed)
     arguments = {**NARROWED[CONV_MEMBER], "conv": conv}
-    dense = Job(f"{name}-dense", "dense", CONV_MEMBER, seed, arguments)
     return [
-        dense,
-        Job(f"{name}-gated", "gated", CONV_MEMBER, seed, arguments, target=CONV_TARGET, teacher=dense.name),
+        Job(dense, "dense", CONV_MEMBER, seed, arguments),
+        Job(gated, "gated", CONV_MEMBER, seed, arguments, target=CONV_TARGET, teacher=dense),
     ]
 
 
 def resnext_plain_unit(seed: int) -> list[Job]:
     """g_resnext with plain convolutions: what its learned groups are compared with."""
-    return [Job(f"g_resnext-s{seed}-conv-plain", "dense", "g_resnext", seed, {"conv": "plain"})]
+    return [Job(resnext_name("plain", seed), "dense", "g_resnext", seed, {"conv": "plain"})]
 
 
 def units() -> list[list[Job]]:

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from acsgen.emit.project import generate
+from acsgen.files import whole_file
 from acsgen.frontend.keras import load_keras
-from acsgen.golden.interpreter import quantize_input, run
-from acsgen.graph.evaluate import evaluate
 from acsgen.nn.data import Dataset, load
 from acsgen.quantize import quantize
 from acsgen.quantize.acsq import save_acsq
-from acsgen.quantize.flips import accuracy, count_flips
+from acsgen.quantize.flips import compare
 from acsgen.samples import Samples
 from acsgen.target.boards import load_board
 from acsgen.target.build import build
@@ -41,9 +40,8 @@ def measure_unit(jobs: list[Job], root: Path) -> Iterator[str]:
             continue
         data = data or load(DATA)
         measured = measure(folder, data)
-        part = folder / f"{MEASURED}.part"
-        part.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-        part.replace(folder / MEASURED)
+        with whole_file(folder / MEASURED) as part:
+            part.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
         yield f"{job.name}: int8 accuracy {measured['int8_accuracy']:.4f}, {measured['mismatches']} mismatches"
 
 
@@ -52,9 +50,7 @@ def measure(folder: Path, data: Dataset) -> dict[str, Any]:
     began = time.time()
     network = load_keras(folder / MODEL)
     graph = quantize(network, data.train.x[:CALIBRATION_IMAGES])
-    masks = [gate.output for gate in graph.gates]
-    floating = evaluate(network, data.test.x, keep=(network.output, *masks))
-    quantised = run(graph, quantize_input(graph, data.test.x), keep=(graph.output, *masks))
+    compared = compare(network, graph, data.test.x, data.test.y)
     save_acsq(graph, folder / "model.acsq")
     project = folder / "firmware"
     generate(folder / "model.acsq", load_board(BOARD), project, name="net", force=True)
@@ -63,8 +59,8 @@ def measure(folder: Path, data: Dataset) -> dict[str, Any]:
     measured: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d", time.gmtime(began)),
         "images": len(data.test.x),
-        "float_accuracy": accuracy(floating[network.output], data.test.y),
-        "int8_accuracy": accuracy(quantised[graph.output], data.test.y),
+        "float_accuracy": compared.float_accuracy,
+        "int8_accuracy": compared.int8_accuracy,
         "emulated": ran.samples,
         "mismatches": ran.mismatched_logits + ran.mismatched_masks + ran.mismatched_tensors,
         "instructions": float(np.mean(ran.instructions_gated)),
@@ -74,8 +70,7 @@ def measure(folder: Path, data: Dataset) -> dict[str, Any]:
         "flash_bytes": built.flash_bytes,
         "ram_bytes": built.ram_bytes,
     }
-    if masks:
-        counted = count_flips({name: floating[name] for name in masks}, quantised)
-        measured |= {"flipped_bits": counted.bits, "flipped_gates": dict(counted.gates)}
+    if graph.gates:
+        measured |= {"flipped_bits": compared.bits, "flipped_gates": dict(compared.gates)}
     measured["seconds"] = round(time.time() - began)
     return measured

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from acsgen.files import whole_file
 from acsgen.frontend.keras import load_keras
 from acsgen.nn.recipe import find_recipe
 from acsgen.nn.training.run import CALIBRATION, GATED, LOG, Run, begin, train
@@ -25,7 +26,8 @@ def run_recipe(root: Path) -> dict[str, Any]:
     run = begin(find_recipe(RECIPE), folder, resume=folder.exists())
     report = train(run)
     result = _measure(run, report)
-    summary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    with whole_file(summary) as part:
+        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
 
 

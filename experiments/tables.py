@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,14 +24,15 @@ from experiments.jobs import (
     SCHEDULES,
     SEEDS,
     TRAIN_IMAGES,
-    Job,
-    conv_unit,
-    gate_job,
-    member_unit,
+    Kind,
+    budget_name,
+    conv_names,
+    dense_name,
+    gate_name,
     percent,
-    resnext_plain_unit,
-    schedule_job,
+    resnext_name,
     units,
+    way_name,
 )
 from experiments.measure import EMULATED, MEASURED
 from experiments.recipe import RECIPE, RECIPE_FOLDER, recipe_row
@@ -133,6 +134,7 @@ ZOO_HEAD = (
     "instructions",
 )
 
+TUNED_KINDS: Mapping[Kind, str] = {"gated": "as trained", "tuned": "fine-tuned"}
 TUNED_HEAD = ("network", "", "MACs mean", "float", "int8", "flips", "patterns", "constant", "another's")
 
 GATES_HEAD = (
@@ -179,27 +181,26 @@ def _thousands(rows: Sequence[Row], value: Callable[[Row], float]) -> str:
     return _pair(rows, lambda row: value(row) / 1000, "{:,.0f} K")
 
 
-def _found(rows: dict[str, Row], jobs: Iterable[Job]) -> list[Row]:
-    return [rows[job.name] for job in jobs if job.name in rows]
+def _found(rows: dict[str, Row], names: Iterable[str]) -> list[Row]:
+    return [rows[name] for name in names if name in rows]
 
 
-def _by_seed(member: str, index: int) -> list[Job]:
-    return [member_unit(member, seed)[index] for seed in SEEDS]
+def _of_budget(rows: dict[str, Row], member: str, kind: Kind, target: float) -> list[Row]:
+    return _found(rows, (budget_name(member, seed, kind, target) for seed in SEEDS))
 
 
-def _of_kind(member: str, kind: str, target: float) -> list[Job]:
-    names = {f"{member}-s{seed}-{kind}{percent(target)}" for seed in SEEDS}
-    return [job for seed in SEEDS for job in member_unit(member, seed) if job.name in names]
+def _dense(rows: dict[str, Row], member: str) -> list[Row]:
+    return _found(rows, (dense_name(member, seed) for seed in SEEDS))
 
 
 def _zoo_rows(rows: dict[str, Row]) -> Iterable[list[str]]:
     for member, budgets in BUDGETS.items():
-        if dense := _found(rows, _by_seed(member, 0)):
+        if dense := _dense(rows, member):
             cells = _common(dense)
             yield [f"`{member}`", "ungated", *cells[:5], *[""] * 6, cells[-1]]
         for target in budgets:
-            gated = _found(rows, _of_kind(member, "gated", target))
-            static = _found(rows, _of_kind(member, "static", target))
+            gated = _of_budget(rows, member, "gated", target)
+            static = _of_budget(rows, member, "static", target)
             if not gated or not static:
                 continue
             *cells, instructions = _common(gated)
@@ -237,8 +238,8 @@ def _controls(rows: list[Row]) -> list[str]:
 
 def _tuned_rows(rows: dict[str, Row]) -> Iterable[list[str]]:
     for member, budgets in BUDGETS.items():
-        for kind, title in (("gated", "as trained"), ("tuned", "fine-tuned")):
-            found = _found(rows, _of_kind(member, kind, budgets[0])) if budgets else []
+        for kind, title in TUNED_KINDS.items():
+            found = _of_budget(rows, member, kind, budgets[0]) if budgets else []
             if not found:
                 continue
             yield [
@@ -254,16 +255,14 @@ def _tuned_rows(rows: dict[str, Row]) -> Iterable[list[str]]:
 
 
 def _gate_rows(rows: dict[str, Row]) -> Iterable[list[str]]:
-    twins = {seed: rows.get(member_unit(GATE_MEMBER, seed)[0].name) for seed in SEEDS}
+    twins = _dense(rows, GATE_MEMBER)
     for design in GATE_DESIGNS:
-        found = _found(rows, (gate_job(design, seed) for seed in SEEDS))
-        twin = next((row for row in twins.values() if row), None)
-        if not found or twin is None:
+        found = _found(rows, (gate_name(design, seed) for seed in SEEDS))
+        if not found or not twins:
             continue
-        base = twin.macs
         yield [
             f"`{design}`",
-            _thousands(found[:1], lambda row, base=base: row.test["macs_dense"] - base),  # type: ignore[misc]
+            _thousands(found[:1], lambda row: row.test["macs_dense"] - twins[0].macs),
             _thousands(found, lambda row: row.macs),
             _pair(found, lambda row: row.share, "{:.3f}"),
             _points(found, lambda row: row.test["accuracy"]),
@@ -275,11 +274,11 @@ def _gate_rows(rows: dict[str, Row]) -> Iterable[list[str]]:
 
 def _conv_rows(rows: dict[str, Row]) -> Iterable[list[str]]:
     for conv in CONV_DESIGNS:
-        both = [_found(rows, (conv_unit(conv, seed)[index] for seed in SEEDS)) for index in (0, 1)]
+        both = [_found(rows, names) for names in zip(*(conv_names(conv, seed) for seed in SEEDS), strict=True)]
         if all(both):
             yield [f"`{CONV_MEMBER}`", f"`{conv}`", *(cell for found in both for cell in _cost(found))]
-    for conv, jobs in (("dg", _by_seed("g_resnext", 0)), ("plain", [resnext_plain_unit(seed)[0] for seed in SEEDS])):
-        if found := _found(rows, jobs):
+    for conv in ("dg", "plain"):
+        if found := _found(rows, (resnext_name(conv, seed) for seed in SEEDS)):
             yield ["`g_resnext`", f"`{conv}`", *_cost(found), "", "", ""]
 
 
@@ -292,10 +291,9 @@ def _cost(rows: list[Row]) -> list[str]:
 
 
 def _way_rows(rows: dict[str, Row]) -> Iterable[list[str]]:
-    usual = [gate_job("grid", SEEDS[0])]
-    ways = {"usual": usual, **{way: [schedule_job(way, SEEDS[0])] for way in SCHEDULES}}
-    for way, jobs in ways.items():
-        if found := _found(rows, jobs):
+    ways = {"usual": gate_name("grid", SEEDS[0]), **{way: way_name(way) for way in SCHEDULES}}
+    for way, name in ways.items():
+        if found := _found(rows, [name]):
             yield [
                 way,
                 _thousands(found, lambda row: row.macs),

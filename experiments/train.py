@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from acsgen.files import whole_file
 from acsgen.nn.data import Dataset, DataSpec, load
 from acsgen.nn.macs import mac_table
 from acsgen.nn.qat import QatSchedule, fine_tune
@@ -106,9 +107,8 @@ def train_job(job: Job, root: Path, data: Dataset, precision: Any) -> dict[str, 
         "test": _rounded(measured),
     }
     # Written last, and at once: a folder with a row is a finished job.
-    part = folder / f"{ROW}.part"
-    part.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
-    part.replace(folder / ROW)
+    with whole_file(folder / ROW) as part:
+        part.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
     return row
 
 

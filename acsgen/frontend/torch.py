@@ -18,7 +18,6 @@ What differs between the two worlds:
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from acsgen.errors import AcsgenError
+from acsgen.files import whole_file
 from acsgen.frontend.keras import import_keras
 from acsgen.frontend.torch_file import Checkpoint, read_checkpoint, shown
 
@@ -259,10 +259,8 @@ def check_input_shape(shape: Image) -> Image:
 
 def save_model(model: Any, path: Path) -> None:
     """Writes a `.keras` file, replacing one that is there only once the new one is whole."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".acsgen-") as folder:
-        beside = Path(folder) / "model.keras"
+    with whole_file(path) as beside:
         model.save(beside)
-        beside.replace(path)
 
 
 def _sort_keys(checkpoint: Checkpoint, arch: str, architecture: Architecture) -> dict[str, tuple[str, ...]]:

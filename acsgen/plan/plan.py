@@ -169,7 +169,7 @@ class Plan:
             if step.before:
                 macs = step.before.macs(*self.graph.input_shapes(step.before))
                 terms.append(Term(step.before.output, macs, None, step.joined, step.when))
-            terms.append(Term(step.output, step.macs, step.active, step.joined, step.when))
+            terms.append(Term(step.op.output, step.macs, step.active, step.joined, step.when))
         return terms
 
 

@@ -13,10 +13,11 @@ import numpy as np
 
 from acsgen.errors import AcsgenError
 from acsgen.profile.counts import read_counts
-from acsgen.profile.job import EngineName, Executed, Job
+from acsgen.profile.job import Executed, Job
 from acsgen.profile.native import build_native
 from acsgen.profile.unicorn_engine import run_in_unicorn
 from acsgen.target.emulator import Emulator, option_value
+from acsgen.target.engines import Engine
 
 #: Seconds that one run may take; the meter slows QEMU down to some ten million instructions a second.
 _TIMEOUT = 600.0
@@ -41,10 +42,10 @@ def run_in_qemu(job: Job) -> Executed:
 
 
 #: Engines by name, the default first.
-ENGINES: dict[EngineName, Callable[[Job], Executed]] = {"qemu": run_in_qemu, "unicorn": run_in_unicorn}
+ENGINES: dict[Engine, Callable[[Job], Executed]] = {"qemu": run_in_qemu, "unicorn": run_in_unicorn}
 
 
-def engine_name(text: str | None) -> EngineName | None:
+def engine_name(text: str | None) -> Engine | None:
     """Checks the name of an engine. Raises AcsgenError if there is none of this name."""
     if text is None:
         return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +12,8 @@ from numpy.typing import NDArray
 from acsgen.profile.counts import Counts
 from acsgen.profile.image import Image
 from acsgen.target.boards import Board
+from acsgen.target.engines import Engine
 from acsgen.target.link import RunMode
-
-EngineName = Literal["qemu", "unicorn"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Executed:
     engine has none.
     """
 
-    engine: EngineName
+    engine: Engine
     counts: Counts
     masks: NDArray[np.uint8]
     outputs: NDArray[np.int8]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,12 @@ from numpy.typing import NDArray
 from acsgen.profile.cores import CORES
 from acsgen.profile.engines import ENGINES
 from acsgen.profile.image import Image, Namer
-from acsgen.profile.job import EngineName, Executed, Job
+from acsgen.profile.job import Executed, Job
 from acsgen.profile.table import make_table
 from acsgen.target.boards import Board, FlashTiming
+from acsgen.target.engines import Engine
 from acsgen.target.link import RunMode
+from acsgen.target.unicorn_emulator import is_installed
 
 
 def measure_run(
@@ -31,7 +32,7 @@ def measure_run(
     mask_bytes: int = 0,
     mode: RunMode = RunMode.SKIP,
     flash: FlashTiming | None = None,
-    engine: EngineName | None = None,
+    engine: Engine | None = None,
     steps: Sequence[tuple[int, int, int]] = (),
 ) -> Executed:
     """Runs a firmware's model on inputs, int8 (N, ...), and counts what its function `entry` executes.
@@ -58,6 +59,6 @@ def measure_run(
     )
 
 
-def _default_engine(board: Board) -> EngineName:
+def _default_engine(board: Board) -> Engine:
     has_qemu = board.emulator is not None and shutil.which(board.emulator.program) is not None
-    return "unicorn" if not has_qemu and find_spec("unicorn") is not None else "qemu"
+    return "unicorn" if not has_qemu and is_installed() else "qemu"

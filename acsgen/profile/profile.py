@@ -26,11 +26,12 @@ from acsgen.plan.plan import count_macs
 from acsgen.profile.cores import CORES, CoreModel
 from acsgen.profile.counts import Cost, total
 from acsgen.profile.image import Namer, read_image, step_ranges
-from acsgen.profile.job import EngineName, Executed
+from acsgen.profile.job import Executed
 from acsgen.profile.measure import measure_run
 from acsgen.quantize.acsq import load_acsq
 from acsgen.target.boards import Board, FlashTiming, read_board
 from acsgen.target.build import firmware_of
+from acsgen.target.engines import Engine
 from acsgen.target.link import RunMode
 
 #: Where a project keeps what profiling makes.
@@ -73,7 +74,7 @@ class Profile:
     name: str
     board: str
     kernels: str
-    engine: EngineName
+    engine: Engine
     mode: RunMode
     core: CoreModel | None
     flash: FlashTiming | None
@@ -147,7 +148,7 @@ def profile(
     project: Path,
     inputs: NDArray[np.int8] | None = None,
     *,
-    engine: EngineName | None = None,
+    engine: Engine | None = None,
     mode: RunMode = RunMode.SKIP,
     flash: Board | None = None,
 ) -> Profile:

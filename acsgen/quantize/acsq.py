@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import typing
 import zipfile
 import zlib
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from acsgen import graph as ir
 from acsgen.errors import AcsgenError
+from acsgen.files import whole_file
 from acsgen.graph import Graph, Op, Requantize, Tensor
 from acsgen.graph.ir import make_graph
 from acsgen.graph.ops import Padding
@@ -67,7 +67,11 @@ def save_acsq(graph: Graph, path: Path) -> None:
             npy = io.BytesIO()
             np.save(npy, array, allow_pickle=False)
             _add(archive, name, npy.getvalue())
-    _write_whole(path, buffer.getvalue())
+    try:
+        with whole_file(path) as beside:
+            beside.write_bytes(buffer.getvalue())
+    except OSError as error:
+        raise AcsgenError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def load_acsq(path: Path) -> Graph:
@@ -101,18 +105,6 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     entry = zipfile.ZipInfo(name, _EPOCH)
     entry.compress_type = zipfile.ZIP_DEFLATED
     archive.writestr(entry, content)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("xb") as stream:
-            stream.write(content)
-        beside.replace(path)
-    except OSError as error:
-        raise AcsgenError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _check_version(document: Any) -> None:

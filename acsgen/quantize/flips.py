@@ -62,11 +62,22 @@ def flips(
     """
     if not network.gates:
         raise AcsgenError(f"graph '{network.name}' has no gate, and so no mask bits that int8 could flip")
-    graph = quantize(network, calibration)
+    return compare(network, quantize(network, calibration), images, labels)
+
+
+def compare(
+    network: Graph,
+    graph: Graph,
+    images: NDArray[np.float32],
+    labels: NDArray[np.integer[Any]] | None = None,
+) -> Flips:
+    """As `flips`, of a float graph and the int8 graph that it became; without a gate no bit flips."""
     masks = [gate.output for gate in graph.gates]
     floating = evaluate(network, images, keep=(network.output, *masks))
     quantised = run(graph, quantize_input(graph, images), keep=(graph.output, *masks))
-    counted = count_flips({name: floating[name] for name in masks}, quantised)
+    counted = (
+        count_flips({name: floating[name] for name in masks}, quantised) if masks else Flips(len(images), {}, 0, 0)
+    )
     if labels is None:
         return counted
     return replace(

@@ -110,6 +110,11 @@ def boards_table(boards: Iterable[Board]) -> Table:
     )
     table.caption_justify = "left"
     table.columns[1].min_width = max(len(word) for board in listed for word in board.title.split())
+    rows = {
+        board: " ".join(runs_in(board)).replace(ONLY_INSTRUCTIONS, "*") or ("nothing" if board.is_bare else "nothing+")
+        for board in listed
+    }
+    table.columns[-1].min_width = max(map(len, rows.values()), default=0)
     for board in listed:
         table.add_row(
             board.name,
@@ -117,7 +122,7 @@ def boards_table(boards: Iterable[Board]) -> Table:
             f"{board.flash.bytes // 1024} KiB",
             f"{board.ram.bytes // 1024} KiB",
             ", ".join(board.kernel_sets),
-            ", ".join(runs_in(board)).replace(ONLY_INSTRUCTIONS, "*") or ("nothing" if board.is_bare else "nothing+"),
+            rows[board],
         )
     return table
 

@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from acsgen.errors import AcsgenError
 from acsgen.target.boards import Board
-from acsgen.target.link import LinkClient, LinkError, RunMode
-from acsgen.target.running import Running, RunResult
+from acsgen.target.link import LinkClient, LinkError
+from acsgen.target.running import Running
 from acsgen.target.stream import BAUD, SerialStream
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 #: A wire loses or damages a byte now and then; more than this in a row is something else.
 TRIES = 6
@@ -37,7 +33,6 @@ class Device(Running):
         self._port = port
         self._baud = baud
         self._start_timeout = start_timeout
-        self._longest: float | None = None
 
     def __enter__(self) -> Self:
         self._stream = SerialStream(self._port, self._baud)
@@ -60,20 +55,6 @@ class Device(Running):
     ) -> None:
         self._stream.close()
 
-    def run(
-        self,
-        data: npt.ArrayLike,
-        mode: RunMode = RunMode.SKIP,
-        *,
-        masks: npt.ArrayLike = (),
-        raised: npt.ArrayLike = 0,
-        tensors: bool = False,
-        steps: bool = False,
-        timeout: float | None = None,
-    ) -> RunResult:
-        """As ``Running.run``; without a time-out one that follows from how long the runs before it took."""
-        patience = timeout or (_FIRST_RUN if self._longest is None else 3 * self._longest + _SLACK)
-        start = time.monotonic()
-        result = super().run(data, mode, masks=masks, raised=raised, tensors=tensors, steps=steps, timeout=patience)
-        self._longest = max(self._longest or 0.0, time.monotonic() - start)
-        return result
+    def _patience(self) -> float:
+        """Follows from how long the runs before took."""
+        return _FIRST_RUN if self._longest is None else 3 * self._longest + _SLACK

@@ -2,11 +2,13 @@
 """Writes a built project's firmware to the board, with the program that fits the probe, and lets it verify.
 
 Which commands a board has stands in its TOML (``upload.commands``); here stands which of them belong to a
-probe, where their programs are found, and what to connect when nothing answers.
+probe, where their programs are found, and what to connect when nothing answers. A board that needs a framework is
+flashed by PlatformIO, which builds its firmware first.
 """
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import shutil
@@ -37,6 +39,8 @@ _PROTOCOLS: dict[Probe, tuple[str, ...]] = {
 
 #: Seconds that a program may take: a megabyte at 57,600 baud needs four minutes, written and read back.
 _LONGEST = 900.0
+#: The same for PlatformIO, which may have to fetch a framework and build it.
+_LONGEST_WITH_BUILD = 3600.0
 _BOOT_SECONDS = 3.0
 
 
@@ -113,6 +117,8 @@ def flash(
     "uart" if a port is given. options: further ones for the program that flashes. log: where its output goes.
     Raises AcsgenError if the project is not built, there is no program for it, or nothing answers.
     """
+    if not board.is_bare:
+        return _flash_by_platformio(project, board, port, probe, options, log)
     elf = firmware_of(project)
     image = elf.with_suffix(".bin")
     if not elf.is_file() or not image.is_file():
@@ -131,6 +137,39 @@ def flash(
         raise AcsgenError(f"{name} did not flash {board.name}: {problem}; {connect}")
     info = _ask(board, port) if probe == "uart" and port is not None else None
     return FlashResult(image, image.stat().st_size, probe, name, info)
+
+
+def _flash_by_platformio(
+    project: Path, board: Board, port: str | None, probe: Probe | None, options: Sequence[str], log: Path | None
+) -> FlashResult:
+    """Lets PlatformIO build and upload the project's default environment; without a port it looks for one."""
+    if probe not in (None, "uart"):
+        raise AcsgenError(f"board {board.name} is not flashed over {probe}; PlatformIO flashes it over: uart")
+    environment = _default_environment(project / "platformio.ini")
+    if (program := find_program("pio")) is None:
+        raise AcsgenError(f"flashing {board.name} needs pio; install it: pip install platformio")
+    command = [*program, "run", "-d", str(project), "-e", environment, "-t", "upload"]
+    command += ["--upload-port", port] if port is not None else []
+    done = _run([*command, *options], log, longest=_LONGEST_WITH_BUILD)
+    if problem := _problem("pio", *done):
+        raise AcsgenError(f"pio did not flash {board.name}: {problem}; {_TOOLS['esptool'].connect}")
+    image = project / ".pio" / "build" / environment / "firmware.bin"
+    if not image.is_file():
+        raise AcsgenError(f"pio flashed {board.name}, but there is no {image}: is build_dir set in platformio.ini?")
+    info = _ask(board, port) if port is not None else None
+    return FlashResult(image, image.stat().st_size, "uart", "pio", info)
+
+
+def _default_environment(ini: Path) -> str:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        with ini.open(encoding="utf-8") as stream:
+            parser.read_file(stream)
+        return parser["platformio"]["default_envs"].split(",")[0].strip()
+    except OSError as error:
+        raise AcsgenError(f"cannot read {ini} ({error.strerror}); generate the project anew") from error
+    except (configparser.Error, KeyError, ValueError) as error:
+        raise AcsgenError(f"{ini} is damaged ({error}); generate it anew") from error
 
 
 def _ask(board: Board, port: str) -> ModelInfo | None:
@@ -196,7 +235,7 @@ def _filled(word: str, values: dict[str, str]) -> str:
     return word
 
 
-def _run(command: list[str], log: Path | None) -> tuple[int, str]:
+def _run(command: list[str], log: Path | None, *, longest: float = _LONGEST) -> tuple[int, str]:
     try:
         done = subprocess.run(
             command,
@@ -205,7 +244,7 @@ def _run(command: list[str], log: Path | None) -> tuple[int, str]:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            timeout=_LONGEST,
+            timeout=longest,
             check=False,
         )
         code, output = done.returncode, done.stdout
@@ -213,6 +252,7 @@ def _run(command: list[str], log: Path | None) -> tuple[int, str]:
         said = error.stdout or b""
         code, output = -1, f"{said.decode('utf-8', 'replace') if isinstance(said, bytes) else said}\nit did not end"
     if log is not None:
+        log.parent.mkdir(exist_ok=True)
         log.write_text(f"{' '.join(command)}\n{output}", encoding="utf-8")
     return code, output
 

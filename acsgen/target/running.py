@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -51,6 +52,11 @@ class Running:
     def __init__(self, count: Callable[[int], int], counts_instructions: bool) -> None:
         self._count = count
         self.counts_instructions = counts_instructions
+        self._longest: float | None = None  # seconds of the runs so far
+
+    def _patience(self) -> float:
+        """Seconds that a run without a time-out may take."""
+        return _LONG
 
     def run(
         self,
@@ -63,7 +69,7 @@ class Running:
         steps: bool = False,
         timeout: float | None = None,
     ) -> RunResult:
-        """Runs the model on one input of int8 values; ``timeout`` in seconds, long if there is none.
+        """Runs the model on one input of int8 values; ``timeout`` in seconds, patient if there is none.
 
         masks: for mode GIVEN, one entry per gated group. raised: for mode BUDGET, by how much the thresholds of
         the gates are raised, int8 in steps of two, for all groups together or for each. tensors, steps: also what
@@ -71,16 +77,18 @@ class Running:
         """
         import numpy as np
 
-        patience = _LONG if timeout is None else timeout
+        patience = self._patience() if timeout is None else timeout
         values = np.asarray(data)
         if values.dtype != np.int8:
             raise AcsgenError(f"an input is an array of int8, not of {values.dtype}")
         groups = np.asarray(masks, np.uint8).tobytes()
         if mode is RunMode.BUDGET:
             groups = np.broadcast_to(np.asarray(raised, np.int8), self.info.mask_bytes).tobytes()
+        start = time.monotonic()
         result = self.link.run(
             self.info, values.tobytes(), mode, groups=groups, tensors=tensors, steps=steps, timeout=patience
         )
+        self._longest = max(self._longest or 0.0, time.monotonic() - start)
         return RunResult(
             output=np.frombuffer(result.output, dtype=np.int8),
             masks=np.frombuffer(result.masks, dtype=np.uint8),

@@ -152,7 +152,7 @@ def verify(
     graph, plan = load_acsq(model), read_plan(project / "plan.json")
     board = board_of(project)
     inputs = quantize_input(graph, samples.x)
-    comparison = _Comparison(graph, plan)
+    comparison = Comparison(graph, plan)
     gated: list[RunResult] = []
     dense: list[RunResult] = []
     engine = None if port else engine or choose_engine(board)
@@ -206,7 +206,7 @@ def _chunks(count: int) -> Iterable[slice]:
     return (slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK))
 
 
-class _Comparison:
+class Comparison:
     """Counts differences between firmware and golden model."""
 
     def __init__(self, graph: Graph, plan: PlanFile) -> None:
@@ -214,8 +214,12 @@ class _Comparison:
         self.logits = self.masks = self.tensors = self.compared_tensors = 0
         self.first: str | None = None
 
+    @property
+    def mismatches(self) -> int:
+        return self.logits + self.masks + self.tensors
+
     def compare_run(self, name: str, result: RunResult, golden: Values, i: int) -> None:
-        """Logits and masks of a run in which the gates decided."""
+        """Logits and masks of a run that did what the golden model did: its gates decided, or masks were given."""
         self.compare_output(name, result, golden, i)
         for gate, mask in self._plan.split_masks(result.masks).items():
             if not np.array_equal(mask, golden[gate][i]):
@@ -237,7 +241,7 @@ class _Comparison:
             self._note(f"{name}: output: firmware {result.output[:16].tolist()}, golden {expected[:16].tolist()}")
 
     def compare_tensors(self, name: str, result: RunResult, golden: Values, i: int, mode: RunMode) -> None:
-        """Every tensor that the firmware showed; in mode SKIP without what it rightly did not compute."""
+        """Every tensor that the firmware showed, without what it rightly did not compute where it skips."""
         masks = self._plan.with_lists({gate: golden[gate][i] for gate, _ in self._plan.gates})
         for observed in self._plan.observed:
             expected = golden[observed.tensor][i]
@@ -247,7 +251,7 @@ class _Comparison:
                 self.tensors += 1
                 self._note(f"{name}: tensor {observed.tensor}: {'missing' if raw is None else 'of another size'}")
                 continue
-            used = observed.used(masks) if mode is RunMode.SKIP else np.ones(observed.shape[-1], bool)
+            used = np.ones(observed.shape[-1], bool) if mode is RunMode.MULTIPLY else observed.used(masks)
             firmware, golden_values = observed.to_nhwc(raw)[..., used], expected[..., used]
             wrong = firmware != golden_values
             if wrong.any():

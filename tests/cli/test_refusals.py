@@ -322,6 +322,7 @@ def test_demo_without_its_programs(
 ) -> None:
     for name in there:
         Path(name).touch(mode=0o755)
+    monkeypatch.setattr("acsgen.target.engines.is_installed", lambda: False)  # Unicorn, which would stand in for QEMU
     monkeypatch.setenv("PATH", str(here))
     assert refused(run, "demo", "-o", "new").startswith(message + as_root("apt-get install "))
 

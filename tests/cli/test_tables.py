@@ -40,7 +40,7 @@ RUN_IN = {
     "mps3-an547": "QEMU",
     "pico": "Unicorn*",
     "riscv32-virt": "QEMU*",
-    "stm32f405": "QEMU, Unicorn*",
+    "stm32f405": "QEMU Unicorn*",
 }
 
 

@@ -49,7 +49,7 @@ def test_random_graph(tmp_path: Path, board: str, seed: int) -> None:
     save_acsq(quantize(drawn.graph, drawn.samples), model)
     generated = generate(model, load_board(board), project)
     built = build(project)
-    assert 0 <= built.flash_bytes - generated.constant_bytes - least_code_bytes(generated.plan) < 8192
+    assert 0 <= built.flash_bytes - generated.constant_bytes - least_code_bytes(generated.plan) < 3 * 4096
     assert "warning" not in (project / ".pio" / LOG_NAME).read_text()
     result = verify(project, Samples(drawn.samples, None), tensors=4)
     assert result.ok, result.first_difference

@@ -39,6 +39,15 @@ def kernels() -> Net:
     return quantize(b.graph(output), b.samples), Samples(b.samples[:SAMPLES], None)
 
 
+def small() -> Net:
+    """A network of few layers, one of them gated, for the smallest of the boards."""
+    b = Builder(np.random.default_rng(3), (8, 8, 3))
+    stem = b.conv("x", 8, stride=(2, 2), activation="relu")
+    features = b.conv(b.mask(b.conv(stem, 8, activation="relu"), b.gate(stem, 4)), 8, (1, 1))
+    output = b.dense(b.flatten(b.global_pool(features)), 5)
+    return quantize(b.graph(output), b.samples), Samples(b.samples[:SAMPLES], None)
+
+
 def demo() -> Net:
     """The network that acsgen ships."""
     from acsgen.frontend.keras import load_keras

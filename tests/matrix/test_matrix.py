@@ -113,7 +113,9 @@ def test_the_golden_models_bits(tmp_path: Path, net: str, name: str, kernels: st
         np.testing.assert_array_equal(result.instructions_gated, seen[0].instructions_gated[: result.samples])
         np.testing.assert_array_equal(result.instructions_dense, seen[0].instructions_dense[: result.samples])
     assert seen[0].distinct_masks > 1
-    assert (seen[0].instructions_gated.min() > 0) and (seen[0].instructions_gated <= seen[0].instructions_dense).all()
+    # With every group open a run costs as much, but for the few instructions that follow the data.
+    assert seen[0].instructions_gated.min() > 0
+    assert (seen[0].instructions_gated <= 1.001 * seen[0].instructions_dense).all()
     if "unicorn" in engines(board):
         same_in_unicorn(project, samples, seen[0])
 

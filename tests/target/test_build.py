@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import acsgen.emit.project
+from acsgen.emit.render import environment
 from acsgen.errors import AcsgenError
 from acsgen.resources import resource_dir
 from acsgen.target.boards import Board, Memory, Upload, list_boards, load_board
@@ -280,13 +281,16 @@ def test_folder_that_is_no_project(tmp_path: Path) -> None:
         assert str(raised.value) == str(elsewhere.value)
 
 
-@pytest.mark.parametrize("name", list_boards())
-def test_ports_are_c11(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in list_boards() if load_board(name).is_bare])
+def test_ports_are_c11(name: str, tmp_path: Path) -> None:
     """Without a warning, on every board; assembly that is left to the compiler is checked by building."""
     board, firmware = load_board(name), resource_dir("firmware")
     folders = [firmware / "ports" / port for port in board.ports]
     sources = [source for folder in folders for source in sorted(folder.glob("*.c"))]
-    headers = [f"-I{folder}" for folder in (firmware / "app", *folders)]
+    if board.setup is not None:
+        setup = environment().get_template("port_setup.h.j2").render(board=board)
+        (tmp_path / "port_setup.h").write_text(setup, encoding="utf-8")
+    headers = [f"-I{folder}" for folder in (tmp_path, firmware / "app", *folders)]
     warnings = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wpedantic", "-Werror"]
     flags = [*board.cpu_flags, *board.toolchain.flags, *(f"-D{define}" for define in board.defines)]
     command = [board.toolchain.compiler, "-std=c11", "-O1", "-fsyntax-only", *warnings, *flags, *headers]

@@ -257,6 +257,38 @@ def test_ways_of_a_board() -> None:
     assert probes_of(load_board("mps2-an386")) == ()
 
 
+def test_platformio_flashes_what_needs_a_framework(
+    tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole command line; PlatformIO's reason where it fails, and what is refused before it is started."""
+    monkeypatch.setattr(acsgen.target.flash, "_BOOT_SECONDS", 0.1)
+    board = load_board("esp32-c3")
+    project = make_project(tmp_path / "my project", board)
+    image = project / ".pio" / "build" / "esp32-c3-espidf" / "firmware.bin"
+    image.parent.mkdir(parents=True)
+    said = tmp_path / "said"
+    script(tools / "pio", f'printf "%s\n" "$@" > "{said}"; printf abc > "{image}"')
+    result = flash(project, board, log=project / ".pio" / "flash.log")
+    assert (result.image, result.bytes, result.probe, result.program, result.info) == (image, 3, "uart", "pio", None)
+    run = ["run", "-d", str(project), "-e", "esp32-c3-espidf", "-t", "upload"]
+    assert said.read_text("utf-8").splitlines() == run
+    flash(project, board, port="/dev/none", options=["-v"])
+    assert said.read_text("utf-8").splitlines() == [*run, "--upload-port", "/dev/none", "-v"]
+
+    script(tools / "pio", 'echo "Linking"; echo "A fatal error occurred: Failed to connect to ESP32-C3"; exit 1')
+    with pytest.raises(AcsgenError, match="pio did not flash esp32-c3: A fatal error occurred: Failed to connect to"):
+        flash(project, board)
+    with pytest.raises(AcsgenError, match="esp32-c3 is not flashed over stlink; PlatformIO flashes it over: uart"):
+        flash(project, board, probe="stlink")
+    script(tools / "pio", "true")
+    image.unlink()
+    with pytest.raises(AcsgenError, match=r"pio flashed esp32-c3, but there is no .*firmware\.bin"):
+        flash(project, board)
+    (project / "platformio.ini").write_text("[platformio]\n", encoding="utf-8")
+    with pytest.raises(AcsgenError, match=r"platformio\.ini is damaged .*; generate it anew"):
+        flash(project, board)
+
+
 EMULATED = load_board("mps2-an386")
 NO_TOOL = replace(BOARD, uploads=(Upload("stlink", ("no-such-flasher", "$SOURCE")),))
 ESP = replace(BOARD, core="rv32imc", uploads=(Upload("esptool", ("esptool", "$UPLOAD_PORT")),))

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from acsgen.errors import AcsgenError
+from acsgen.files import whole_file
 from acsgen.nn.data import Dataset, load
 from acsgen.nn.layers import DGConv2D
 from acsgen.nn.macs import MacTable, mac_table
@@ -81,7 +81,8 @@ def begin(recipe_path: Path, folder: Path, resume: bool = False) -> Run:
     start, history = _read_state(folder / STATE) if resume and (folder / STATE).exists() else (None, ())
     if not resume:
         folder.mkdir(parents=True)
-        _write(copy, lambda part: part.write_bytes(recipe_path.read_bytes()))
+        with whole_file(copy) as part:
+            part.write_bytes(recipe_path.read_bytes())
     return Run(folder, recipe, data, sum(phases.values()) + recipe.quantize.epochs, start, history)
 
 
@@ -125,7 +126,7 @@ def train(run: Run, progress: Progress = lambda steps=0, title=None: None) -> di
             dense=dense,
             start=run.start,
             keep=keep,
-            keep_dense=lambda model: _save(run.folder / DENSE, model),
+            keep_dense=partial(_save, run.folder / DENSE),
         )
         calibration = _write_samples(run)
         if pair.gated is not None:
@@ -138,7 +139,8 @@ def train(run: Run, progress: Progress = lambda steps=0, title=None: None) -> di
         for name, value in result["summary"].items():
             log(f"{name} {value}")
     # A run with a report is a finished one.
-    _write(report, lambda part: part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8"))
+    with whole_file(report) as part:
+        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     (run.folder / STATE).unlink(missing_ok=True)
     return result
 
@@ -214,7 +216,8 @@ def _write_samples(run: Run) -> np.ndarray:
         (CALIBRATION, run.data.train, CALIBRATION_IMAGES),
         (SAMPLES, run.data.test, TEST_IMAGES),
     ):
-        _write(run.folder / name, partial(np.savez_compressed, x=split.x[:count], y=split.y[:count]), ".npz")
+        with whole_file(run.folder / name) as part:
+            np.savez_compressed(part, x=split.x[:count], y=split.y[:count])
     return calibration
 
 
@@ -310,12 +313,8 @@ def _write_state(path: Path, reached: Reached, history: list[dict[str, Any]]) ->
     state = reached.epoch.state()
     meta = {"phase": reached.phase, "epochs": state.epochs, "history": history}
     text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-
-    def save(part: Path) -> None:
-        with part.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, meta=text, **state.arrays)
-
-    _write(path, save)
+    with whole_file(path) as part:
+        np.savez(part, allow_pickle=False, meta=text, **state.arrays)
 
 
 def _read_state(path: Path) -> tuple[Start, tuple[dict[str, Any], ...]]:
@@ -331,16 +330,8 @@ def _read_state(path: Path) -> tuple[Start, tuple[dict[str, Any], ...]]:
 
 
 def _save(path: Path, model: keras.Model) -> None:
-    _write(path, model.save, suffix=path.suffix)
-
-
-def _write(path: Path, write: Callable[[Path], Any], suffix: str = "") -> None:
-    """Writes beside the file, then puts the result in its place: it is there whole, or as before."""
-    part = path.with_name(f"{path.name}.part{suffix}")
-    write(part)
-    with part.open("rb") as stream:
-        os.fsync(stream.fileno())
-    part.replace(path)
+    with whole_file(path) as part:
+        model.save(part)
 
 
 @contextmanager

@@ -8,6 +8,7 @@
 #ifndef CORE_H
 #define CORE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* From firmware.ld. */
@@ -16,6 +17,18 @@ extern uint8_t port_stack_bottom[], port_stack_top[];
 
 /** Stack that a fault handler and all that it calls must find; it takes a new stack where less is left. */
 #define CORE_HANDLER_STACK_BYTES 256
+
+/**
+ * Whether a fault left a stack that its handler could go on with; else it has begun a new one at the top.
+ *
+ * @param stack  the stack pointer that was interrupted
+ * @param bytes  what the core itself has put there
+ */
+static inline bool core_has_stack(uintptr_t stack, uintptr_t bytes)
+{
+    return stack >= (uintptr_t)port_stack_bottom + CORE_HANDLER_STACK_BYTES &&
+           stack <= (uintptr_t)port_stack_top - bytes;
+}
 
 /** Text of a number, for assembly. */
 #define CORE_TEXT(number) CORE_TO_TEXT(number)

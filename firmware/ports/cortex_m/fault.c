@@ -100,11 +100,7 @@ static char *put_fault_status(char *to)
 /* The counterpart of the comparison in port_fault_entry(): is the interrupted stack still there? */
 static bool has_stack(const exception_frame_t *frame)
 {
-    uintptr_t start = (uintptr_t)frame;
-
-    return (fault_status() & CFSR_STKOF) == 0 &&
-           start >= (uintptr_t)port_stack_bottom + CORE_HANDLER_STACK_BYTES &&
-           start <= (uintptr_t)port_stack_top - sizeof *frame;
+    return (fault_status() & CFSR_STKOF) == 0 && core_has_stack((uintptr_t)frame, sizeof *frame);
 }
 
 /* pc is looked at last: elsewhere it may not be readable, and a fault in here is the end. */

@@ -74,8 +74,7 @@ void port_fault(uintptr_t stack)
     const uint32_t cause = CSR_READ(mcause);
     char *end = line;
 
-    if (stack < (uintptr_t)port_stack_bottom + CORE_HANDLER_STACK_BYTES ||
-        stack > (uintptr_t)port_stack_top) {
+    if (!core_has_stack(stack, 0)) {
         end = text_put(end, "stack overflow");
     } else {
         end = put_cause(end, cause);
