@@ -4,7 +4,7 @@
 python3 noxfile.py -s demo      the whole way with the shipped network
 python3 noxfile.py -s tests     all tests
 python3 noxfile.py -s matrix    networks on every board in its emulators, with every kernel set
-python3 noxfile.py -s bench     what skipping saves, counted in the emulator
+python3 noxfile.py -s bench     what skipping saves and kernels cost, counted in the emulator
 python3 noxfile.py --list       the rest
 
 Needs Python 3.11 or newer and nothing else: started as a script, it installs nox into `.nox/nox` and
@@ -158,7 +158,7 @@ def demo(session: nox.Session) -> None:
 
 
 #: One file each in bench/.
-BENCHES = ("skipping",)
+BENCHES = ("skipping", "kernels", "peers")
 
 
 @nox.session

@@ -12,7 +12,7 @@ import shlex
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -240,6 +240,8 @@ def generate(
         Path | None,
         typer.Option("--cmsis-nn", help="A CMSIS-NN checkout to take the sources from.", metavar="DIR", readable=False),
     ] = None,
+    no_winograd: Annotated[bool, typer.Option("--no-winograd", help="Small weights, whatever the flash.")] = False,
+    flash_budget: Annotated[int | None, typer.Option(min=1, help="Most bytes of flash (default: the board's).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a project that is there.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -252,7 +254,8 @@ def generate(
     from acsgen.emit.packages import generate_any
     from acsgen.report.advice import idle_mask
 
-    project = generate_any(model, kind, board, out, name=name, kernels=kernels, cmsis_nn=cmsis_nn, force=force)
+    how: dict[str, Any] = {"name": name, "kernels": kernels, "cmsis_nn": cmsis_nn, "force": force}
+    project = generate_any(model, kind, board, out, winograd=not no_winograd, flash_budget=flash_budget, **how)
     if project.kept:
         typer.echo(f"acsgen: the project that was there had been edited; it is now {project.kept}", err=True)
     for mask in project.plan.idle_masks():

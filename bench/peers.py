@@ -10,7 +10,6 @@ code in the flash of two chips. The figures go into the file under `resnet8`, be
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,6 +34,7 @@ from acsgen.target.boards import Board, FlashTiming, load_board
 from acsgen.target.build import build
 from bench.bakenn_project import ENTRY, write_bakenn_project
 from bench.mlperf_tiny import network
+from bench.results import update_json
 from bench.sizes import model_sizes
 
 #: By the name of the results: the board in the emulator.
@@ -142,15 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             board = load_board(MACHINES[machine])
             rows = machine_rows(graph, board, place, partial(_show, machine))
             results[machine] = {name: asdict(row) for name, row in rows.items()}
-    merge_json(options.output, "resnet8", results)
-
-
-def merge_json(path: Path, key: str, value: Mapping[str, Any]) -> None:
-    """Writes a table of results into a JSON file, beside what other measurements left there."""
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    document[key] = {**document.get(key, {}), **value}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    update_json(options.output, {"resnet8": results})
 
 
 if __name__ == "__main__":

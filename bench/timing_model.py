@@ -18,7 +18,8 @@ from pathlib import Path
 
 from acsgen.target.boards import load_board
 from bench.mlperf_tiny import NETWORKS, network
-from bench.peers import kernel_set_row, merge_json
+from bench.peers import kernel_set_row
+from bench.results import update_json
 
 #: Million cycles, least and most, by the names of NETWORKS.
 PUBLISHED = {
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if remark := REMARKS.get(name):
                 print(f"             {remark}", flush=True)
             results[name] = {**asdict(row), "error": row.error, "remark": REMARKS.get(name)}
-    merge_json(options.output, "networks", results)
+    update_json(options.output, {"networks": results})
 
 
 if __name__ == "__main__":

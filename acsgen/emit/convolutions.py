@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acsgen.emit.acs_weights import FORMS
 from acsgen.emit.closed import closed_sums, closed_values
 from acsgen.emit.places import Array, Call, Layer, Places, braces, comment, dims
 from acsgen.emit.sums import residual_lines
 from acsgen.graph import AvgPool, Conv2D, Dense, DepthwiseConv2D, MaxPool, Tensor
 from acsgen.graph.ops import Pair, image_shape
 from acsgen.plan import Step
+from acsgen.plan.conv_case import conv_case
 
 
 def conv_call(writer: Places, step: Step) -> Call:
@@ -31,13 +33,12 @@ def conv_call(writer: Places, step: Step) -> Call:
         weights = op.weights.reshape(len(op.weights), *shape)
         stride, dilation, padding = (1, 1), (1, 1), (0, 0)
         what = "fully connected"
-    layout = f"{braces(weights.shape)}: [output channel][row][column][input channel]"
-    arrays = _channel_arrays(writer, op, weights, layout)
+    arrays, constants = _constants(writer, step, source, target, weights)
     groups = f".input_groups = {writer.groups(step.inputs[0])}, .output_groups = {writer.groups(step.output)},"
     if step.kernel == "conv_join":
         groups += f" .pack_limit = {step.pack_limit},"
     lines = _window_lines(shape, image_shape(target.shape), weights.shape[1:3], stride, padding, dilation)
-    lines += [groups, *_requantize_lines(op, source, target, arrays), *residual_lines(writer.plan.graph, step)]
+    lines += [groups, *_requantize_lines(op, source, target), *constants, *residual_lines(writer.plan.graph, step)]
     layers: list[Layer] = []
     if step.closed != "zero":
         line, array = _closed_array(writer, step, weights)
@@ -83,7 +84,7 @@ def _depthwise_layer(writer: Places, op: DepthwiseConv2D, groups: int) -> tuple[
     arrays = _channel_arrays(writer, op, np.ascontiguousarray(grouped), layout)
     shapes = (image_shape(source.shape), image_shape(target.shape))
     lines = _window_lines(*shapes, op.kernel, op.stride, (op.padding.top, op.padding.left), op.dilation)
-    lines += [f".groups = {groups},", *_requantize_lines(op, source, target, arrays)]
+    lines += [f".groups = {groups},", *_requantize_lines(op, source, target), *_plain_lines(arrays)]
     return Layer("acs_depthwise_t", writer.name(op.name), tuple(lines)), arrays
 
 
@@ -108,14 +109,33 @@ def _window_lines(
     return [f".input = {braces(source)}, .output = {braces(target)},", window]
 
 
-def _requantize_lines(op: Any, source: Tensor, target: Tensor, arrays: list[Array]) -> list[str]:
-    weights, bias, multiplier, shift = (array.name for array in arrays)
+def _requantize_lines(op: Any, source: Tensor, target: Tensor) -> list[str]:
     return [
         f".input_zero_point = {source.zero_point}, .output_zero_point = {target.zero_point},",
         f".low = {op.requantize.low}, .high = {op.requantize.high},",
-        f".weights = {weights}, .bias = {bias},",
-        f".multiplier = {multiplier}, .shift = {shift},",
     ]
+
+
+def _constants(
+    writer: Places, step: Step, source: Tensor, target: Tensor, weights: NDArray[Any]
+) -> tuple[list[Array], list[str]]:
+    """Weights and requantisation of a convolution in the form of its step, and the fields that say where they are."""
+    op = step.op
+    assert isinstance(op, Conv2D | Dense)
+    if step.form == "plain":
+        layout = f"{braces(weights.shape)}: [output channel][row][column][input channel]"
+        arrays = _channel_arrays(writer, op, weights, layout)
+        return arrays, _plain_lines(arrays)
+    groups = writer.groups(step.inputs[0]), writer.groups(step.output)
+    packed = FORMS[step.form](conv_case(op, source, target, *groups, step.joined is not None))
+    words = writer.array(op, "words", packed.words, packed.words_layout)
+    finish = writer.array(op, "finish", packed.finish, packed.finish_layout)
+    return [words, finish], [f".form = {packed.form}, .words = {words.name}, .finish = {finish.name},"]
+
+
+def _plain_lines(arrays: list[Array]) -> list[str]:
+    weights, bias, multiplier, shift = (array.name for array in arrays)
+    return [f".weights = {weights}, .bias = {bias},", f".multiplier = {multiplier}, .shift = {shift},"]
 
 
 def _channel_arrays(writer: Places, op: Any, weights: NDArray[Any], layout: str) -> list[Array]:

@@ -8,7 +8,7 @@ refused that would fit; `tests/firmware/test_in_qemu.py` holds them against what
 from __future__ import annotations
 
 from acsgen.errors import AcsgenError
-from acsgen.plan import Plan
+from acsgen.plan import Plan, Spare
 from acsgen.target.boards import Board
 
 #: Bytes of flash that every firmware takes: start-up, port, link, application.
@@ -21,12 +21,14 @@ JOIN_BYTES = 1400
 PORT_RAM_BYTES = 128
 
 
-def check_fit(board: Board, planned: Plan, constants: int) -> None:
-    """AcsgenError if the model cannot fit the board's flash or RAM, with needed and available bytes."""
-    source, target = planned.graph.input, planned.graph.output
-    buffers = planned.buffers[source].bytes + planned.buffers[target].bytes
+#: More than a firmware's code ever takes above the lower bound.
+CODE_MARGIN_BYTES = 3 * 4096
+
+
+def check_fit(board: Board, planned: Plan, constants: int, flash_budget: int | None = None) -> None:
+    """AcsgenError if the model cannot fit the board's flash or RAM, with needed and available bytes, or the budget."""
     flash = constants + least_code_bytes(planned)
-    ram = planned.arena_bytes + buffers + board.stack_bytes + PORT_RAM_BYTES
+    ram = planned.arena_bytes + _ram_besides_arena(board, planned)
     lacking = [
         f"{kind}: needs at least {needed} bytes, has {available}"
         for kind, needed, available in (("flash", flash, board.flash.bytes), ("RAM", ram, board.ram.bytes))
@@ -34,6 +36,35 @@ def check_fit(board: Board, planned: Plan, constants: int) -> None:
     ]
     if lacking:
         raise AcsgenError(f"the model is too big for board {board.name}: {'; '.join(lacking)}")
+    _check_budget("firmware", flash, flash_budget)
+
+
+def check_package_fits(planned: Plan, constants: int, flash_budget: int | None) -> None:
+    """AcsgenError if a package, which is a part of somebody's firmware, cannot do with the budget."""
+    _check_budget("package", constants + least_code_bytes(planned) - BASE_CODE_BYTES, flash_budget)
+
+
+def _check_budget(what: str, flash: int, budget: int | None) -> None:
+    if budget is not None and flash > budget:
+        raise AcsgenError(f"the {what} needs at least {flash} bytes of flash: a --flash-budget of {budget} is less")
+
+
+def spare_of(board: Board, planned: Plan, constants: int, flash_budget: int | None = None) -> Spare:
+    """What a plan may take beyond `planned`, which has the smallest constants, and still fit for certain."""
+    flash = min(board.flash.bytes, flash_budget or board.flash.bytes)
+    left = flash - constants - least_code_bytes(planned) - CODE_MARGIN_BYTES
+    return Spare(max(left, 0), board.ram.bytes - _ram_besides_arena(board, planned))
+
+
+def spare_of_package(planned: Plan, constants: int, flash_budget: int) -> Spare:
+    """The same of a package with a budget of flash. Nobody knows the RAM: the arena must not grow."""
+    left = flash_budget - constants - least_code_bytes(planned) + BASE_CODE_BYTES - CODE_MARGIN_BYTES
+    return Spare(max(left, 0), planned.arena_bytes)
+
+
+def _ram_besides_arena(board: Board, planned: Plan) -> int:
+    buffers = sum(planned.buffers[name].bytes for name in (planned.graph.input, planned.graph.output))
+    return buffers + board.stack_bytes + PORT_RAM_BYTES
 
 
 def least_code_bytes(planned: Plan) -> int:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from acsgen import __version__
+from acsgen.emit.fit import check_package_fits, spare_of_package
 from acsgen.emit.project import PROJECT, Material, Project, generate, write_generated
 from acsgen.emit.render import environment
 from acsgen.errors import AcsgenError, nearest
@@ -57,25 +60,21 @@ def generate_any(
     kind: str,
     board: str | None,
     out: Path,
-    *,
-    name: str | None = None,
-    kernels: str | None = None,
-    cmsis_nn: Path | None = None,
-    force: bool = False,
+    **how: Any,
 ) -> Project:
     """Writes what the command line asks for, one of KINDS: a project for the board of this name, or a package.
 
-    The rest as in `acsgen.emit.project.generate` and `generate_package`.
+    how: all further arguments of `acsgen.emit.project.generate` and `generate_package`, which are the same.
     """
     if kind not in KINDS:
         raise AcsgenError(f"--as {kind}: there is no such kind: {nearest(kind, KINDS)}")
     if kind != PROJECT:
         if board is not None:
             raise AcsgenError(f"--as {kind} makes something for every board: leave out --board")
-        return generate_package(model, kind, out, name=name, kernels=kernels, cmsis_nn=cmsis_nn, force=force)
+        return generate_package(model, kind, out, **how)
     if board is None:
         raise AcsgenError("a project is for a board: give --board BOARD ('acsgen boards' lists them), or --as KIND")
-    return generate(model, load_board(board), out, name=name, kernels=kernels, cmsis_nn=cmsis_nn, force=force)
+    return generate(model, load_board(board), out, **how)
 
 
 def generate_package(
@@ -86,21 +85,28 @@ def generate_package(
     name: str | None = None,
     kernels: str | None = None,
     cmsis_nn: Path | None = None,
+    winograd: bool = True,
+    flash_budget: int | None = None,
     force: bool = False,
 ) -> Project:
     """Writes the network of `model` (an `.acsq` file) as a package of a kind (a key of PACKAGES) to the folder `out`.
 
-    kernels: the kernel set, by default DEFAULT_KERNELS. The rest as in `acsgen.emit.project.generate`.
+    kernels: the kernel set, by default DEFAULT_KERNELS. flash_budget: bytes that model, runtime and kernels may take
+    at most; without it, or if the arena would grow, the kernel set `acs` does not take Winograd's way, since
+    nobody knows the board. The rest as in `acsgen.emit.project.generate`.
     """
     wanted = kernels or DEFAULT_KERNELS
     if wanted not in KERNEL_SETS:
         raise AcsgenError(f"no kernel set is called '{wanted}': {nearest(wanted, KERNEL_SETS)}")
     kernel_set = KERNEL_SETS[wanted]
-    return write_generated(kind, model, kernel_set, out, _compose, name=name, cmsis_nn=cmsis_nn, force=force)
+    spare = None if flash_budget is None or not winograd else partial(spare_of_package, flash_budget=flash_budget)
+    compose = partial(_compose, flash_budget=flash_budget)
+    return write_generated(kind, model, kernel_set, out, compose, spare, name=name, cmsis_nn=cmsis_nn, force=force)
 
 
-def _compose(material: Material) -> dict[str, bytes]:
+def _compose(material: Material, flash_budget: int | None) -> dict[str, bytes]:
     """Path -> content of everything but the model and its plan."""
+    check_package_fits(material.plan, material.writer.constant_bytes, flash_budget)
     package = PACKAGES[material.kind]
     sources = _sources(material)
     context = {

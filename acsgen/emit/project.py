@@ -10,19 +10,20 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from acsgen import __version__
 from acsgen.emit.calls import Writer
-from acsgen.emit.fit import check_fit
+from acsgen.emit.fit import check_fit, spare_of
 from acsgen.emit.libraries import LIBRARIES
 from acsgen.emit.names import model_identifier
 from acsgen.emit.official import official_environments
 from acsgen.emit.render import environment, model_files
 from acsgen.emit.surroundings import project_files
 from acsgen.errors import AcsgenError
-from acsgen.plan import KERNEL_SETS, KernelSet, Plan, plan
+from acsgen.plan import KERNEL_SETS, KernelSet, Plan, Spare, plan
 from acsgen.plan.document import plan_document
 from acsgen.quantize.acsq import fingerprint, load_acsq
 from acsgen.resources import resource_dir
@@ -90,8 +91,7 @@ class Material:
 
     def kernels(self) -> dict[str, bytes]:
         """The kernel set's files by their names."""
-        folder = resource_dir("firmware") / "kernels" / self.kernel_set.name
-        return {path.name: path.read_bytes() for path in sorted(folder.glob("*.[chS]"))}
+        return {path.name: path.read_bytes() for path in kernel_sources(self.kernel_set)}
 
 
 def generate(
@@ -102,13 +102,17 @@ def generate(
     name: str | None = None,
     kernels: str | None = None,
     cmsis_nn: Path | None = None,
+    winograd: bool = True,
+    flash_budget: int | None = None,
     force: bool = False,
 ) -> Project:
     """Writes the project that runs `model` (an `.acsq` file) on `board` to the folder `out`.
 
     name: C name of the model, by default the model's own. kernels: the kernel set, by default the board's first
-    choice. cmsis_nn: a CMSIS-NN checkout to take the sources from instead of the pinned ones. force: replace a
-    project that is there; if it was edited since it was generated, it is moved aside, not lost.
+    choice. cmsis_nn: a CMSIS-NN checkout to take the sources from instead of the pinned ones. winograd: whether the
+    kernel set `acs` may take its way where flash and RAM allow. flash_budget: bytes that the firmware may take at
+    most, by default what the board has. force: replace a project that is there; if it was edited since it was
+    generated, it is moved aside, not lost.
 
     The folder appears whole or not at all. Raises AcsgenError if the model does not fit the board, if `out`
     exists, or is no project of acsgen's.
@@ -116,7 +120,7 @@ def generate(
     kernel_set = _kernel_set(board, kernels)
 
     def compose(material: Material) -> dict[str, bytes]:
-        check_fit(board, material.plan, material.writer.constant_bytes)
+        check_fit(board, material.plan, material.writer.constant_bytes, flash_budget)
         readme = environment().get_template("README.md.j2")
         texts = {
             **project_files(board, material.name, kernel_set.library),
@@ -131,8 +135,9 @@ def generate(
             **{f"lib/{kernel_set.library}/{path}": content for path, content in material.library.items()},
         }
 
+    spare = partial(spare_of, board, flash_budget=flash_budget) if winograd else None
     return write_generated(
-        PROJECT, model, kernel_set, out, compose, board=board.name, name=name, cmsis_nn=cmsis_nn, force=force
+        PROJECT, model, kernel_set, out, compose, spare, board=board.name, name=name, cmsis_nn=cmsis_nn, force=force
     )
 
 
@@ -142,6 +147,7 @@ def write_generated(
     kernel_set: KernelSet,
     out: Path,
     compose: Callable[[Material], Mapping[str, bytes]],
+    spare: Callable[[Plan, int], Spare] | None,
     *,
     board: str = "",
     name: str | None = None,
@@ -150,7 +156,9 @@ def write_generated(
 ) -> Project:
     """Plans a model, lets `compose` say what files there are (path -> content), and writes them with their manifest.
 
-    Every kind of folder holds `model.acsq` and `plan.json` besides. Arguments and errors as in `generate`.
+    spare: what faster constants may take beyond the plan that has the smallest ones, and beyond their bytes; None:
+    the smallest ones it is. Every kind of folder holds `model.acsq` and `plan.json` besides. Arguments and errors
+    as in `generate`.
     """
     if cmsis_nn is not None and kernel_set.library != "cmsis_nn":
         raise AcsgenError(f"kernel set '{kernel_set.name}' calls nothing of CMSIS-NN: leave out --cmsis-nn")
@@ -158,6 +166,8 @@ def write_generated(
     graph = load_acsq(model)
     c_name = model_identifier(name or graph.name)
     planned = plan(graph, kernel_set)
+    if spare is not None and kernel_set.conv_forms is not None:
+        planned = plan(graph, kernel_set, spare(planned, Writer(planned, c_name).constant_bytes))
     writer = Writer(planned, c_name)
     library = LIBRARIES[kernel_set.library](planned.kernels, cmsis_nn) if kernel_set.library else {}
     files = {
@@ -231,6 +241,12 @@ def _kernel_set(board: Board, wanted: str | None) -> KernelSet:
     if wanted is not None and wanted not in known:
         raise AcsgenError(f"kernel set '{wanted}' does not run on board {board.name}; there are: {', '.join(known)}")
     return KERNEL_SETS[wanted or known[0]]
+
+
+def kernel_sources(kernel_set: KernelSet) -> list[Path]:
+    """The files of a kernel set."""
+    folder = resource_dir("firmware") / "kernels"
+    return sorted(path for pattern in kernel_set.files for path in folder.glob(pattern))
 
 
 def _manifest(kind: str, name: str, board: str, kernel_set: KernelSet, files: Mapping[str, bytes]) -> bytes:

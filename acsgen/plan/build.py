@@ -27,25 +27,26 @@ from acsgen.graph import (
     Reshape,
     Shuffle,
 )
-from acsgen.graph.ops import Padding, image_shape
-from acsgen.plan.arena import ALIGNMENT
-from acsgen.plan.choice import FEW_PIXELS, closed_inputs, why_all_inputs
-from acsgen.plan.cost import pack_limit
+from acsgen.graph.ops import Padding
+from acsgen.plan.choose import Chosen, Spare, choose, without_largest
+from acsgen.plan.conv_case import Form
+from acsgen.plan.convolutions import plan_convolution
 from acsgen.plan.fuse import fused_into_convolution, pools_in_place
 from acsgen.plan.kernel_sets import CMSIS_NN, KernelSet
-from acsgen.plan.layout import layouts_of, listed_tensors, read_as_image, read_layout
+from acsgen.plan.layout import layouts_of, listed_tensors, read_as_image
 from acsgen.plan.lists import ListSlot
 from acsgen.plan.masks import MAX_GROUPS, Mask, keeps_groups, masks_of
 from acsgen.plan.memory import give_places
 from acsgen.plan.needs import needs_of
 from acsgen.plan.order import orders
-from acsgen.plan.plan import Buffer, ClosedInputs, GateSlot, Plan, Step, root_of
+from acsgen.plan.plan import Buffer, GateSlot, Plan, Step, root_of
 
 
-def plan(graph: Graph, kernels: KernelSet = CMSIS_NN) -> Plan:
+def plan(graph: Graph, kernels: KernelSet = CMSIS_NN, spare: Spare | None = None) -> Plan:
     """Plans an int8 graph for a kernel set: order, skipping, layouts, kernels and memory.
 
-    Of the orders that are tried, the one with the smallest arena.
+    Of the orders that are tried, the one with the smallest arena. spare: what faster forms of constants may take in
+    that order; None: nothing.
     """
     for gate in graph.gates:
         if graph.shape(gate.output)[0] > MAX_GROUPS:
@@ -54,15 +55,28 @@ def plan(graph: Graph, kernels: KernelSet = CMSIS_NN) -> Plan:
     layouts = layouts_of(graph, graph.ops, masks)
     listed = listed_tensors(graph, graph.ops, masks, layouts)
     needs = needs_of(graph, masks, listed)
-    drafts = ((_Draft(graph, kernels, masks, layouts, listed, needs), ops) for ops in orders(graph, masks, needs))
-    plans = [_planned(draft, ops) for draft, ops in drafts]
-    return min(plans, key=lambda planned: planned.arena_bytes)
+
+    def drafted(ops: tuple[Op, ...], chosen: Chosen) -> tuple[_Draft, Plan]:
+        draft = _Draft(graph, kernels, masks, layouts, listed, needs, ops, chosen)
+        return draft, _planned(draft)
+
+    drafts = [drafted(ops, {}) for ops in orders(graph, masks, needs)]
+    draft, planned = min(drafts, key=lambda drafted: drafted[1].arena_bytes)
+    if spare is None or not draft.offers:
+        return planned
+    chosen: Chosen | None = choose(draft.offers, spare)
+    while chosen is not None:
+        faster = drafted(draft.ops, chosen)[1]
+        if spare.arena_bytes is None or faster.arena_bytes <= spare.arena_bytes:
+            return faster
+        chosen = without_largest(draft.offers, chosen)
+    return planned
 
 
-def _planned(draft: _Draft, ops: tuple[Op, ...]) -> Plan:
-    """The plan of the operators in this order."""
+def _planned(draft: _Draft) -> Plan:
+    """The plan of the operators in the draft's order."""
     graph = draft.graph
-    for op in ops:
+    for op in draft.ops:
         _PLANNERS[type(op)](draft, op)
     result = draft.read(graph.output, 1)
     if draft.root(result) == graph.input:
@@ -80,6 +94,9 @@ class _Draft:
     layouts: Mapping[str, int]
     listed: set[str]
     needs: Mapping[str, tuple[str, ...]]
+    ops: tuple[Op, ...]
+    chosen: Chosen
+    offers: dict[str, tuple[Form, ...]] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     buffers: dict[str, Buffer] = field(default_factory=dict)
 
@@ -198,69 +215,14 @@ def _gate_slots(graph: Graph) -> tuple[GateSlot, ...]:
 # --- one planner for each operator -----------------------------------------------------------------
 
 
-def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
-    graph = draft.graph
-    if isinstance(op, Dense):
-        tensor = draft.image_of(op.inputs[0])
-        shape = image_shape(graph.shape(tensor)) if tensor in draft.listed else (1, 1, op.weights.shape[1])
-        groups = draft.layouts[tensor] if tensor in draft.listed else 1
-        kernel = shape[:2]
-    else:
-        tensor = op.inputs[0]
-        shape = image_shape(graph.shape(tensor))
-        groups = read_layout(op, draft.layouts[tensor])
-        kernel = op.kernel
-    unread = None if tensor in draft.listed else draft.masks.get(tensor)
-    before = draft.scaling_before(tensor)
-    source = draft.read(before.inputs[0] if before else tensor, groups)
-    active = draft.active(op.output)
-    joined = draft.active(tensor) if isinstance(op, Dense) or op.groups == 1 else None
-    if joined is None and (groups == 1 or (isinstance(op, Conv2D) and op.groups > 1)):
-        why = f"Only the groups that {active} opens." if active else "Every group."
-        why += why_all_inputs(op, unread)
-        scratch = draft.kernels.conv_scratch(kernel, shape[2] // groups)
-        draft.write(op, "conv", source, active=active, scratch_bytes=scratch, why=why)
-        return
-    pixels = prod(image_shape(graph.shape(op.output))[:2])
-    outputs, constant = op.weights.shape[0], joined is not None and draft.masks[tensor].closed == "constant"
-    limit, why = 0, f"Reads what {joined} opens." if joined else "Reads every group."
-    scratch = draft.kernels.conv_scratch(kernel, shape[2])
-    if draft.kernels.packs or before or (shape[2] // groups < draft.kernels.small_group and pixels >= FEW_PIXELS):
-        limit = pack_limit(groups, pixels) if joined else 0
-        scratch += _aligned(prod(shape)) if groups > 1 or before else 0
-        scratch += _aligned(outputs * prod(kernel) * shape[2] * limit // groups) if limit else 0
-        why = f"Packs what {joined} opens, up to {limit} of {groups} groups." if limit else "Reads all groups as NHWC."
-    why += why_all_inputs(op, unread)
-    closed: ClosedInputs = "zero"
-    if constant:
-        closed, reason = closed_inputs(groups, pixels, outputs, op.weights.size)
-        scratch += _aligned(4 * outputs)
-        why += f" {reason}"
-    draft.write(
-        op,
-        "conv_join",
-        source,
-        active=active,
-        joined=joined,
-        before=before,
-        pack_limit=limit,
-        closed=closed,
-        scratch_bytes=scratch,
-        why=why,
-    )
-
-
-def _aligned(count: int) -> int:
-    """Pieces of a scratch are as long as its alignment asks for."""
-    return -(-count // ALIGNMENT) * ALIGNMENT
-
-
 def _depthwise(draft: _Draft, op: DepthwiseConv2D) -> None:
     if draft.scaling_before(op.output):
         return
     groups = draft.layouts[op.output]
     source = draft.read(op.inputs[0], groups)
-    scratch = draft.kernels.depthwise_scratch(op.kernel, draft.graph.shape(op.output)[2] // groups)
+    _, width, channels = draft.graph.shape(op.output)
+    columns = (width - 1) * op.stride[1] + op.kernel[1]
+    scratch = draft.kernels.depthwise_scratch(op.kernel, channels // groups, columns)
     draft.write(op, "depthwise", source, active=draft.active(op.output), scratch_bytes=scratch)
 
 
@@ -339,8 +301,8 @@ def _apply_mask(draft: _Draft, op: ApplyMask) -> None:
 
 
 _PLANNERS: dict[type[Op], Callable[[_Draft, Any], None]] = {
-    Conv2D: _conv,
-    Dense: _conv,
+    Conv2D: plan_convolution,
+    Dense: plan_convolution,
     DepthwiseConv2D: _depthwise,
     MaxPool: _pool("max_pool"),
     AvgPool: _pool("avg_pool"),

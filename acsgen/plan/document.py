@@ -75,6 +75,8 @@ def _step(plan: Plan, index: int, step: Step) -> dict[str, Any]:
         "closed_inputs": step.closed,
         "residual": step.residual.name if step.residual else None,
         "rows": step.rows,
+        "form": step.form,
+        "form_why": step.form_why,
         "scratch_bytes": step.scratch_bytes,
         "scratch_offset": step.scratch_offset if step.scratch_bytes else None,
         "why": step.why,

@@ -47,8 +47,12 @@ def fused_into_convolution(draft: Draft, op: Add) -> bool:
     """Lets a convolution that is already planned add its result to the other addend, band by band.
 
     Possible where the other addend was there before the convolution, is needed no more, and nobody reads it
-    from the convolution on, itself included. Then the convolution's result needs no buffer.
+    from the convolution on, itself included, if the kernel set's convolutions add. Then the convolution's result
+    needs no buffer.
     """
+    band_bytes = draft.kernels.band_bytes
+    if band_bytes is None:
+        return False
     for result, other in (op.inputs, op.inputs[::-1]):
         at = next((i for i, step in enumerate(draft.steps) if step.output == result and _adds(draft, step, op)), None)
         held = _as_nhwc(draft, other)
@@ -56,7 +60,7 @@ def fused_into_convolution(draft: Draft, op: Add) -> bool:
             continue
         root = draft.root(held)
         if all(draft.root(name) != root for step in draft.steps[at:] for name in step.inputs):
-            _fuse(draft, at, held, op)
+            _fuse(draft, at, held, op, band_bytes)
             return True
     return False
 
@@ -83,13 +87,13 @@ def _adds(draft: Draft, step: Step, op: Add) -> bool:
     return True
 
 
-def _fuse(draft: Draft, at: int, held: str, op: Add) -> None:
+def _fuse(draft: Draft, at: int, held: str, op: Add, band_bytes: int) -> None:
     step = draft.steps[at]
     del draft.buffers[step.output]
     shape = draft.graph.shape(op.output)
     mask = draft.masks[op.output] if op.output in draft.listed else None
     height, width, channels = image_shape(shape)
-    rows = min(max(1, draft.kernels.band_bytes // (width * channels)), height)
+    rows = min(max(1, band_bytes // (width * channels)), height)
     if width % 2 and 1 < rows < height:
         rows -= rows % 2  # CMSIS-NN takes pixels by pairs
     band = -(-rows * width * channels // 4) * 4

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel sets: one row for each folder of `firmware/kernels`.
+"""The kernel sets: one row each.
 
 All sets compute the same bits. A row says what planning and emitting must know of a set: the memory that its
 kernels work in, the flash that they take, and whose sources they stand on.
@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
+from acsgen.plan.acs_forms import conv_forms, depthwise_scratch
+from acsgen.plan.conv_case import ConvCase, Form
+
 Pair = tuple[int, int]
 Scratch = Callable[[Pair, int], int]
 """Bytes of scratch of a kernel: (kernel size, input channels of one group) -> bytes."""
@@ -21,28 +24,41 @@ def no_scratch(kernel: Pair, channels: int) -> int:
     return 0
 
 
+DepthwiseScratch = Callable[[Pair, int, int], int]
+"""The same of a depthwise convolution: (kernel size, channels of one group, input columns of a row) -> bytes."""
+
+
+def no_depthwise_scratch(kernel: Pair, channels: int, columns: int) -> int:
+    """Of a kernel that reads its input where it lies."""
+    return 0
+
+
 @dataclass(frozen=True)
 class KernelSet:
     """A kernel set.
 
-    name: its folder in `firmware/kernels`. library: other people's sources that it calls, a key of
-    `acsgen.emit.libraries.LIBRARIES`, or None. packs: `acs_conv_join_s8` gathers the active input channels, and
-    where it pays their weights, before it convolves, and `acs_conv_s8` those of several output groups; else both
-    are read where they are, but for groups of fewer channels than small_group in images of more than a few pixels.
-    code_bytes: flash that a kernel takes when a model uses it, library included: the least over the boards that the
-    set runs on. band_bytes: a convolution that is added to a residual keeps rows of about so many bytes in its
-    scratch, at least one.
+    name: as the user gives it. files: its sources, patterns below `firmware/kernels`. library: other people's sources
+    that it calls, a key of `acsgen.emit.libraries.LIBRARIES`, or None. packs: `acs_conv_join_s8` gathers the active
+    input channels, and where it pays their weights, before it convolves, and `acs_conv_s8` those of several output
+    groups; else both are read where they are, but for plain constants and groups of fewer channels than small_group
+    in images of more than a few pixels. code_bytes: flash that a kernel takes when a model uses it, library included:
+    the least over the boards that the set runs on. band_bytes: a convolution that is added to a residual keeps rows
+    of about so many bytes in its scratch, at least one; None: its convolutions add nothing. conv_forms: the forms that
+    a convolution's constants may be emitted in, the one with the least constants first; None: plain ones always, and
+    `conv_scratch` says what scratch they take.
     """
 
     name: str
+    files: tuple[str, ...]
     library: str | None
     packs: bool
     small_group: int
     code_bytes: Mapping[str, int]
-    band_bytes: int = 0
+    band_bytes: int | None = None
     conv_scratch: Scratch = no_scratch
-    depthwise_scratch: Scratch = no_scratch
+    depthwise_scratch: DepthwiseScratch = no_depthwise_scratch
     avg_pool_scratch: Scratch = no_scratch
+    conv_forms: Callable[[ConvCase], tuple[Form, ...]] | None = None
 
 
 def _im2col_bytes(kernel: Pair, channels: int) -> int:
@@ -53,22 +69,39 @@ def _im2col_bytes(kernel: Pair, channels: int) -> int:
 
 CMSIS_NN = KernelSet(
     name="cmsis_nn",
+    files=("cmsis_nn/*.[ch]",),
     library="cmsis_nn",
     packs=True,
     small_group=0,
     band_bytes=1024,
     code_bytes={"conv": 4400, "depthwise": 5100, "max_pool": 750, "avg_pool": 600, "add": 430},
     conv_scratch=_im2col_bytes,
-    depthwise_scratch=lambda kernel, channels: 4 * prod(kernel) * max(channels, 124) + 16,
+    depthwise_scratch=lambda kernel, channels, columns: 4 * prod(kernel) * max(channels, 124) + 16,
     avg_pool_scratch=lambda kernel, channels: 4 * channels,
 )
 
 PORTABLE = KernelSet(
     name="portable",
+    files=("portable/*.[ch]",),
     library=None,
     packs=False,
+    band_bytes=0,
     small_group=16,
     code_bytes={"conv": 1000, "depthwise": 1000, "max_pool": 400, "avg_pool": 400, "add": 430},
 )
 
-KERNEL_SETS: Mapping[str, KernelSet] = {kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE)}
+#: All of `portable` but the names that make it a kernel set.
+_PORTABLE_KERNELS = tuple(f"portable/acs_portable_{kernel}.c" for kernel in ("conv", "depthwise", "pool"))
+
+ACS = KernelSet(
+    name="acs",
+    files=("acs/*.[chS]", "portable/acs_portable.h", *_PORTABLE_KERNELS),
+    library=None,
+    packs=False,
+    small_group=0,
+    code_bytes={"conv": 10000, "depthwise": 2400, "max_pool": 400, "avg_pool": 400, "add": 430},
+    conv_forms=conv_forms,
+    depthwise_scratch=depthwise_scratch,
+)
+
+KERNEL_SETS: Mapping[str, KernelSet] = {kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS)}

@@ -124,6 +124,6 @@ def _wanted_scratch(graph: Graph, kernels: KernelSet, buffers: Mapping[str, Buff
     if saved <= 0 or (taps == 1 and op.stride == (1, 1)):
         return 0, step.why
     gathered = (groups - 1) * each * (taps * depth + 12) + 4 if step.active else 0
-    rows = min(height, max(2, kernels.band_bytes // (width * channels)))
+    rows = min(height, max(2, (kernels.band_bytes or 0) // (width * channels)))
     wanted = gathered + rows * width * channels + 4 + kernels.conv_scratch(op.kernel, depth)
     return wanted, f"{step.why} As many together as there is room for: each saves about {saved:,.0f} instructions."

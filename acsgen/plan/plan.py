@@ -52,7 +52,8 @@ class Step:
     when: the step does nothing of use unless one of these lists has an active group; (): it always does.
     before: (conv_join) a 1x1 depthwise convolution that the input goes through on the way. macs: with all gates
     open, without those of `before`. residual: (conv, conv_join) the addition that is done band by band, `rows`
-    rows each, into the other addend's buffer.
+    rows each, into the other addend's buffer. form: of the constants of a convolution
+    (`acsgen.plan.conv_case.Form`), form_why: the reason for it.
     """
 
     kernel: str
@@ -72,6 +73,8 @@ class Step:
     scratch_offset: int = 0
     macs: int = 0
     why: str = ""
+    form: str = "plain"
+    form_why: str = ""
 
 
 class Term(NamedTuple):

@@ -65,6 +65,9 @@ static inline int32_t linear_sum(const acs_add_t *l, int32_t coarse, int32_t fin
     return (l->offset + coarse * l->coarse_factor + fine * l->fine_factor) >> l->shift;
 }
 
+/* Right shifts by which a zero point can be moved to the left without leaving 32 bits. */
+#define MOST_ZERO_POINT_SHIFT 22
+
 void acs_add_s8(const acs_add_t *layer, const int8_t *coarse, const int8_t *fine, int8_t *output)
 {
     const acs_add_t l = *layer; /* in registers: `output` may not be thought to change it */

@@ -136,8 +136,7 @@ static void pack_image(const acs_conv_t *layer, const acs_list_t *active, bool s
     }
 }
 
-/* Takes bytes from the beginning of a scratch; NULL if it has not so many. */
-static void *take(acs_scratch_t *scratch, uint32_t bytes)
+void *acs_take(acs_scratch_t *scratch, uint32_t bytes)
 {
     const uint32_t aligned = (bytes + 7u) & ~7u;
     if (scratch->bytes < bytes) {
@@ -154,7 +153,7 @@ bool acs_complete_bias(acs_conv_t *layer, const acs_list_t *active, acs_scratch_
     if (layer->closed == NULL && layer->closed_sums == NULL) {
         return true;
     }
-    int32_t *const bias = take(scratch, layer->output.channels * sizeof *bias);
+    int32_t *const bias = acs_take(scratch, layer->output.channels * sizeof *bias);
     if (bias == NULL) {
         return false;
     }
@@ -184,7 +183,7 @@ bool acs_pack_and_conv_s8(const acs_conv_t *layer, const acs_list_t *active, con
         packed.input.channels = (uint16_t)(layer->input.channels / groups * (packing ? count : groups));
         packed.input_groups = 1;
         int8_t *const image =
-            take(&scratch, (uint32_t)packed.input.height * packed.input.width * packed.input.channels);
+            acs_take(&scratch, (uint32_t)packed.input.height * packed.input.width * packed.input.channels);
         if (image == NULL) {
             return false;
         }
@@ -192,7 +191,7 @@ bool acs_pack_and_conv_s8(const acs_conv_t *layer, const acs_list_t *active, con
         input = image;
     }
     if (packing) {
-        int8_t *const weights = take(&scratch, (uint32_t)layer->output.channels * layer->kernel.height *
+        int8_t *const weights = acs_take(&scratch, (uint32_t)layer->output.channels * layer->kernel.height *
                                                    layer->kernel.width * packed.input.channels);
         if (weights == NULL) {
             return false;

@@ -96,6 +96,17 @@ typedef struct {
 } acs_residual_t;
 
 /**
+ * How the constants of a convolution lie. Every kernel set takes ACS_PLAIN; the others are those of the kernel
+ * set `acs`, whose acs_dsp.h says what they look like.
+ */
+typedef enum {
+    ACS_PLAIN = 0,  /**< weights, bias, multiplier and shift. */
+    ACS_PAIRED = 1, /**< words and finish: two output channels in one 16-bit weight, where that is exact. */
+    ACS_WIDE = 2,    /**< words and finish: 16-bit weights. */
+    ACS_WINOGRAD = 3 /**< words and finish: 3x3 weights as Winograd's transform wants them. */
+} acs_form_t;
+
+/**
  * A convolution. Weights: [output channel][kernel height][kernel width][input channels that it reads].
  * A fully connected layer is a 1x1 convolution of a 1x1 image.
  *
@@ -110,9 +121,12 @@ typedef struct {
     uint16_t pack_limit;    /**< acs_conv_join_s8: with more active groups, reading zeros is cheaper. */
     int16_t input_zero_point, output_zero_point;
     int16_t low, high;      /**< Clamp of the output. */
+    uint16_t form;          /**< An acs_form_t: which of the following are there. */
     const int8_t *weights;
     const int32_t *bias, *multiplier, *shift; /**< [output channels] each. */
-    const acs_residual_t *residual; /**< Or NULL. Needs output_groups to be 1. */
+    const int32_t *words;   /**< Weights as the form wants them. */
+    const int32_t *finish;  /**< Bias and requantisation as the form wants them. */
+    const acs_residual_t *residual; /**< Or NULL. Needs output_groups to be 1, and the form ACS_PLAIN. */
     /* acs_conv_join_s8: closed input groups are zero if both are NULL. Else they hold a constant, the layer
      * has no padding, and one of these says what they add to a sum. */
     const int8_t *closed;       /**< [input channels]: what they hold. */
@@ -303,6 +317,9 @@ void acs_copy_channels_s8(uint32_t pixels, uint32_t channels, const int8_t *from
  */
 void acs_pack_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, const int8_t *input,
                  int8_t *output);
+
+/** Takes bytes from the beginning of a scratch, which stays aligned; NULL if it has not so many. */
+void *acs_take(acs_scratch_t *scratch, uint32_t bytes);
 
 /** Whether a depthwise convolution gives every value a factor and an offset, and does nothing else. */
 bool acs_scales(const acs_depthwise_t *layer);

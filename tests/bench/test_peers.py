@@ -21,6 +21,7 @@ from acsgen.target.boards import load_board
 from acsgen.target.build import memory_use
 from bench import peers
 from bench.bakenn_project import to_bakenn, write_bakenn_project
+from bench.results import update_json
 from tests.graphs import Builder
 
 
@@ -66,8 +67,8 @@ def test_a_board_that_bakenn_does_not_know(graph: Graph, tmp_path: Path) -> None
 
 def test_results_stand_beside_each_other(tmp_path: Path) -> None:
     path = tmp_path / "bench" / "kernels.json"
-    peers.merge_json(path, "resnet8", {"cortex_m4": {"cmsis_nn": 1}})
-    peers.merge_json(path, "layers", {"a": 2})
-    peers.merge_json(path, "resnet8", {"rv32imc": {"portable": 3}})
+    update_json(path, {"resnet8": {"cortex_m4": {"cmsis_nn": 1}}})
+    update_json(path, {"layers": [2]})
+    update_json(path, {"resnet8": {"rv32imc": {"portable": 3}}})
     resnet8 = {"cortex_m4": {"cmsis_nn": 1}, "rv32imc": {"portable": 3}}
-    assert json.loads(path.read_text()) == {"resnet8": resnet8, "layers": {"a": 2}}
+    assert json.loads(path.read_text()) == {"resnet8": resnet8, "layers": [2]}

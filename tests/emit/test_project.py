@@ -26,6 +26,7 @@ from acsgen.resources import resource_dir
 from acsgen.target.boards import Board, Memory
 from acsgen.target.build import build
 from tests.models import write_model
+from tests.plan.small import small_graph
 
 Tree = dict[str, bytes]
 
@@ -313,6 +314,10 @@ def test_every_kernel_set_has_a_row_and_a_folder() -> None:
         assert kernel_set.library is None or kernel_set.library in LIBRARIES
 
 
+#: What a kernel set takes from others.
+BORROWED = {"acs": {f"acs_portable{what}" for what in (".h", "_conv.c", "_depthwise.c", "_pool.c")}}
+
+
 @pytest.mark.parametrize("kernels", KERNEL_SETS)
 def test_a_kernel_set_brings_its_library_and_nothing_else(kernels: str, model: Path, board: Board, out: Path) -> None:
     """No other set's kernels, library, include path or scratch."""
@@ -321,12 +326,31 @@ def test_a_kernel_set_brings_its_library_and_nothing_else(kernels: str, model: P
     assert read_manifest(out)["kernels"] == kernels
     folders = {"model", "acs", *filter(None, [kernel_set.library])}
     assert {path.name for path in (out / "lib").iterdir()} == folders
-    own = {path.name for path in (resource_dir("firmware") / "kernels" / kernels).glob("*.[ch]")}
+    own = {path.name for path in (resource_dir("firmware") / "kernels" / kernels).glob("*.[chS]")}
     runtime = {path.name for path in (resource_dir("firmware") / "runtime").iterdir()}
-    assert {path.name for path in (out / "lib" / "acs").iterdir()} == own | runtime
+    assert {path.name for path in (out / "lib" / "acs").iterdir()} == own | runtime | BORROWED.get(kernels, set())
     for text in ((out / name).read_text() for name in ("platformio.ini", "README.md")):
         assert ("cmsis_nn" in text) == (kernel_set.library == "cmsis_nn")
-    assert any(step.scratch_bytes for step in project.plan.steps) == (kernel_set.conv_scratch is not no_scratch)
+    takes_scratch = kernel_set.conv_scratch is not no_scratch or kernel_set.conv_forms is not None
+    assert any(step.scratch_bytes for step in project.plan.steps) == takes_scratch
+
+
+def test_flash_that_faster_weights_may_take(board: Board, out: Path, tmp_path: Path) -> None:
+    """Winograd's where the board or the budget has room for it, unless it is forbidden."""
+    save_acsq(small_graph(lambda b: b.conv(b.conv("x", 16), 16), (8, 8, 8)), tmp_path / "model.acsq")
+
+    def taken(**how: Any) -> tuple[list[str], int]:
+        made = generate(tmp_path / "model.acsq", board, out, kernels="acs", force=True, **how)
+        return [step.form for step in made.plan.steps], made.constant_bytes
+
+    forms, fast = taken()
+    assert forms == ["winograd", "winograd"]
+    forms, small = taken(winograd=False)
+    assert forms == ["paired", "paired"] and small < fast / 2
+    assert taken(flash_budget=fast + 30000) == (["winograd", "winograd"], fast)
+    assert taken(flash_budget=small + 15000) == (["paired", "paired"], small)
+    with pytest.raises(AcsgenError, match=r"needs at least \d+ bytes of flash: a --flash-budget of 1000 is less"):
+        taken(flash_budget=1000)
 
 
 def test_a_checkout_for_kernels_that_call_none(model: Path, board: Board, checkout: Path, out: Path) -> None:

@@ -1,22 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runtime with every kernel set for the host, each compiled once per session."""
+"""The runtime with every kernel set, each compiled once per session."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from acsgen.plan import KERNEL_SETS
-from tests.firmware.host import Kit, build_kernels, build_kit
+from tests.firmware.host import Kernels, Kit, build_kernels, build_kit
+from tests.firmware.qemu import build_kernels_for_qemu
+
+#: Kernel sets of which a Cortex-M runs other code than the host.
+IN_QEMU = ("acs",)
+
+
+@pytest.fixture(scope="session")
+def kits(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Kit]:
+    """For the host, by the name of the kernel set."""
+    return cache(lambda name: build_kit(tmp_path_factory.mktemp("kit"), KERNEL_SETS[name]))
 
 
 @pytest.fixture(scope="session", params=KERNEL_SETS)
-def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kit:
-    return build_kit(tmp_path_factory.mktemp("kit"), KERNEL_SETS[request.param])
+def kit(request: pytest.FixtureRequest, kits: Callable[[str], Kit]) -> Kit:
+    return kits(request.param)
 
 
 @pytest.fixture(scope="session")
 def kernels(kit: Kit, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program that calls single functions of the runtime."""
+    """The program that calls single functions of the runtime, for the host."""
     return build_kernels(kit, tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(scope="session", params=[*KERNEL_SETS, *(f"{name}-qemu" for name in IN_QEMU)])
+def judged(
+    request: pytest.FixtureRequest, kits: Callable[[str], Kit], tmp_path_factory: pytest.TempPathFactory
+) -> Kernels:
+    """The same program with every kernel set, on the host and where it differs in QEMU."""
+    name, _, where = request.param.partition("-")
+    folder = tmp_path_factory.mktemp("judged")
+    program = build_kernels_for_qemu(KERNEL_SETS[name], folder) if where else build_kernels(kits(name), folder)
+    return Kernels(KERNEL_SETS[name], program)

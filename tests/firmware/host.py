@@ -8,6 +8,7 @@ the kernels) with a `main` that reads requests from standard input and writes wh
 from __future__ import annotations
 
 import json
+import os
 import struct
 import subprocess
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from acsgen.emit.calls import Writer
 from acsgen.emit.cmsis import ENTRY_POINTS
 from acsgen.emit.libraries import LIBRARIES
+from acsgen.emit.project import kernel_sources
 from acsgen.emit.render import model_files
 from acsgen.plan import KernelSet, Plan
 from acsgen.plan.document import PlanFile, plan_document, read_plan
@@ -35,6 +37,14 @@ COMMON = ("-std=c11", "-O1", "-g", *SANITIZERS)
 CMSIS_ON_HOST = ("-D__GNUC_PYTHON__", "-D__RESTRICT=__restrict")
 
 
+#: The board that programs for a Cortex-M run on (see qemu.py): their name ends in .elf.
+BOARD = "mps2-an386"
+QEMU = (
+    "qemu-system-arm", "-M", BOARD, "-display", "none", "-monitor", "none", "-serial", "none",
+    "-semihosting-config", "enable=on,target=native", "-kernel",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Kit:
     """What all programs share: the runtime and a kernel set as a library. headers: folders to search."""
@@ -42,6 +52,14 @@ class Kit:
     kernel_set: KernelSet
     library: Path
     headers: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """A program that calls single functions of the runtime (see calls.py)."""
+
+    kernel_set: KernelSet
+    program: Path
 
 
 @dataclass(frozen=True)
@@ -73,7 +91,7 @@ def build_kit(folder: Path, kernel_set: KernelSet) -> Kit:
     objects, library = folder / "objects", folder / "libfirmware.a"
     objects.mkdir()
     runtime = resource_dir("firmware") / "runtime"
-    kernels = resource_dir("firmware") / "kernels" / kernel_set.name
+    kernels = kernel_sources(kernel_set)
     system: tuple[str | Path, ...] = ()
     if kernel_set.library:
         for name, content in LIBRARIES[kernel_set.library](set(ENTRY_POINTS), None).items():
@@ -82,8 +100,9 @@ def build_kit(folder: Path, kernel_set: KernelSet) -> Kit:
             path.write_bytes(content)
         system = ("-isystem", folder / "library" / "Include", *CMSIS_ON_HOST)
         compile_in(objects, *COMMON, "-w", *system, *sorted((folder / "library" / "Source").rglob("*.c")))
-    ours = [*sorted(runtime.glob("*.c")), *sorted(kernels.glob("*.c"))]
-    compile_in(objects, *COMMON, *WARNINGS, "-pedantic", *system, f"-I{runtime}", f"-I{kernels}", *ours)
+    ours = [*sorted(runtime.glob("*.c")), *(path for path in kernels if path.suffix == ".c")]
+    headers = [f"-I{path}" for path in sorted({path.parent for path in kernels} | {runtime})]
+    compile_in(objects, *COMMON, *WARNINGS, "-pedantic", *system, *headers, *ours)
     subprocess.run(["ar", "rcs", library, *sorted(objects.glob("*.o"))], check=True)
     return Kit(kernel_set, library, (runtime,))
 
@@ -141,12 +160,12 @@ def run_model(model: Model, x: NDArray[np.int8], mode: RunMode, poison: int, obs
 def run_program(program: Path, requests: bytes) -> bytes:
     """Standard output of a program; AssertionError with the sanitizers' report if it fails."""
     done = subprocess.run(
-        [program],
+        [*QEMU, program] if program.suffix == ".elf" else [program],
         input=requests,
         capture_output=True,
         timeout=120,
         check=False,
-        env={"ASAN_OPTIONS": "detect_leaks=0"},  # a program that stops in the middle frees nothing
+        env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},  # a program that stops in the middle frees nothing
     )
     assert done.returncode == 0, f"exit code {done.returncode}:\n{done.stderr.decode()}"
     return done.stdout

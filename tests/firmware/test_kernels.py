@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from acsgen.emit.acs_weights import FORMS
 from acsgen.emit.closed import closed_sums
 from acsgen.emit.sums import coarseness, linear_sum
+from acsgen.golden.arithmetic import quantize_multipliers
 from acsgen.golden.operators import compute
 from acsgen.graph import Add, AvgPool, Conv2D, DepthwiseConv2D, MaxPool, Tensor
-from acsgen.graph.ops import Padding
+from acsgen.graph.ops import Padding, Requantize
+from acsgen.plan.acs_forms import MAX_PAIRED_SUM, finishes_shortly
+from acsgen.plan.conv_case import ConvCase, conv_case
 from acsgen.plan.kernel_sets import no_scratch
 from tests.firmware.calls import (
     POISON,
@@ -38,7 +41,7 @@ from tests.firmware.calls import (
     take_array,
     take_number,
 )
-from tests.firmware.host import Kit
+from tests.firmware.host import Kernels
 from tests.golden import cases
 from tests.graphs import divisors
 
@@ -47,6 +50,10 @@ Rng = np.random.Generator
 #: What closed inputs are, and that no layer comes before, as host/run_kernel.c reads it.
 ZERO, VALUES, SUMS = 0, 1, 2
 NOTHING_BEFORE = 0
+
+#: acs_form_t.
+FORM_NUMBERS = {"plain": 0, "paired": 1, "wide": 2, "winograd": 3}
+
 #: More than any of these cases needs.
 SCRATCH = 1 << 17
 #: Bytes beyond the least: for nothing, for few rows and filters, for all.
@@ -66,10 +73,21 @@ def laid_out(output: Int8, groups: int, opened: list[int]) -> Int8:
     return expected
 
 
-def assert_output(kernels: Path, call_bytes: bytes, expected: Int8, why: str) -> None:
-    reader = call(kernels, call_bytes)
-    assert take_number(reader) == 1, f"the kernel refused: {why}"
-    np.testing.assert_array_equal(take_array(reader, expected.shape), expected, err_msg=why)
+@dataclass(frozen=True)
+class Call:
+    """A request, and what it must give."""
+
+    request: bytes
+    expected: Int8
+    why: str
+
+
+def assert_outputs(kernels: Kernels, calls: list[Call]) -> None:
+    """Makes the calls one after the other in one process."""
+    reader = call(kernels.program, *(each.request for each in calls))
+    for each in calls:
+        assert take_number(reader) == 1, f"the kernel refused: {each.why}"
+        np.testing.assert_array_equal(take_array(reader, each.expected.shape), each.expected, err_msg=each.why)
     reader.expect_end()
 
 
@@ -86,30 +104,75 @@ def quantization(case: cases.Case, weights: NDArray[Any]) -> tuple[Any, ...]:
     return (*points, weights.size, np.ascontiguousarray(weights), op.bias, how.multiplier, how.shift)
 
 
-def conv_arguments(case: cases.Case, input_groups: int, output_groups: int, pack_limit: int) -> tuple[Any, ...]:
+def conv_arguments(
+    case: cases.Case, input_groups: int, output_groups: int, pack_limit: int, form: str
+) -> tuple[Any, ...]:
     assert isinstance(case.op, Conv2D)
     shapes = (case.sources[0].shape, case.target.shape)
     groups = (input_groups, output_groups, pack_limit)
-    return (*shapes, *window(case.op), groups, *quantization(case, case.op.weights))
+    return (*shapes, *window(case.op), groups, *quantization(case, case.op.weights), *formed(case, groups, form))
+
+
+def as_conv_case(case: cases.Case, groups: tuple[int, ...]) -> ConvCase:
+    assert isinstance(case.op, Conv2D)
+    return conv_case(case.op, case.sources[0], case.target, groups[0], groups[1])
+
+
+def formed(case: cases.Case, groups: tuple[int, ...], form: str) -> tuple[Any, ...]:
+    """The arguments behind the shifts: the form, and its arrays with their sizes."""
+    if form == "plain":
+        return (FORM_NUMBERS[form], 0, 0)
+    packed = FORMS[form](as_conv_case(case, groups))
+    arrays = [(array.nbytes, array) for array in (packed.words, packed.finish)]
+    return (FORM_NUMBERS[form], *arrays)
+
+
+def forms_of(kernels: Kernels, case: cases.Case, groups: tuple[int, ...]) -> list[str]:
+    """The forms that the kernel set offers, and those that are exact as well."""
+    offer = kernels.kernel_set.conv_forms
+    offered = {"plain"} if offer is None else {form.name for form in offer(as_conv_case(case, groups))}
+    return ["plain"] if "plain" in offered else sorted({"wide", "plain", *offered})
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_conv(kit: Kit, kernels: Path, groups: int) -> None:
+@pytest.mark.parametrize("draw", [cases.conv2d, cases.conv2d_in_fours])
+def test_conv(judged: Kernels, draw: Callable[[Rng, int], cases.Case], groups: int) -> None:
     """Plain and grouped, the output in as many groups as the input or in several times as many.
 
     The more scratch there is beyond what must be, the more groups are taken together.
     """
-    for seed in range(60):
+    calls, forms = [], Counter[str]()
+    for seed in range(80):
         rng = np.random.default_rng((groups, seed))
-        case = cases.conv2d(rng, groups)
+        case = draw(rng, groups)
         x, y = one_sample(case)
-        output_groups = groups * int(rng.choice(divisors(y.shape[2] // groups)))
+        output_groups = groups * some_divisor(rng, y.shape[2] // groups)
         active = random_list(rng, output_groups)
         assert isinstance(case.op, Conv2D)
-        scratch = kit.kernel_set.conv_scratch(case.op.kernel, x.shape[2] // groups) + int(rng.choice(SPARE))
-        arguments = (*conv_arguments(case, groups, output_groups, 0), active, grouped(x, groups), scratch)
+        scratch = judged.kernel_set.conv_scratch(case.op.kernel, x.shape[2] // groups) + int(rng.choice(SPARE))
         expected = laid_out(y, output_groups, expanded(active, output_groups))
-        assert_output(kernels, request("conv", *arguments), expected, f"seed {seed}: {case.op}, {active}")
+        for form in forms_of(judged, case, (groups, output_groups)):
+            room = SCRATCH if judged.kernel_set.conv_forms else scratch
+            arguments = (*conv_arguments(case, groups, output_groups, 0, form), active, grouped(x, groups), room)
+            why = f"seed {seed}, {form}: {case.op}, {active}"
+            calls.append(Call(request("conv", *arguments), expected, why))
+            forms[form] += 1
+    assert_outputs(judged, calls)
+    assert_forms(
+        judged, forms, {"plain", "wide", "paired"} | ({"winograd"} if draw is cases.conv2d_in_fours else set())
+    )
+
+
+def some_divisor(rng: Rng, channels: int) -> int:
+    """Into how many groups channels fall; often of a multiple of four."""
+    choices = divisors(channels)
+    fours = [groups for groups in choices if channels // groups % 4 == 0]
+    return int(rng.choice(fours if fours and rng.random() < 0.6 else choices))
+
+
+def assert_forms(kernels: Kernels, forms: Counter[str], wanted: set[str]) -> None:
+    wanted = {"plain"} if kernels.kernel_set.conv_forms is None else wanted
+    assert set(forms) >= wanted and min(forms.values()) >= 5, forms
 
 
 def depthwise_arguments(case: cases.Case, groups: int) -> tuple[Any, ...]:
@@ -119,13 +182,16 @@ def depthwise_arguments(case: cases.Case, groups: int) -> tuple[Any, ...]:
     return (*shapes, *window(case.op), groups, *quantization(case, weights))
 
 
-def join_case(rng: Rng) -> tuple[cases.Case, int]:
-    """A convolution whose input channels fall into several groups, and how many."""
+def join_case(rng: Rng, fours: float = 0.4, unpadded: float = 0.3) -> tuple[cases.Case, int]:
+    """A convolution whose input channels fall into several groups, and how many.
+
+    fours: the share of those as networks have them, unpadded: of these, those without padding.
+    """
     while True:
-        case = cases.conv2d(rng)
-        choices = divisors(case.sources[0].shape[2])[1:]
-        if choices:
-            return case, int(rng.choice(choices))
+        case = cases.conv2d(rng) if rng.random() >= fours else cases.conv2d_in_fours(rng, unpadded=unpadded)
+        groups = some_divisor(rng, case.sources[0].shape[2])
+        if groups > 1:
+            return case, groups
 
 
 def closed_input(case: cases.Case, groups: int, active: List | None) -> tuple[cases.Case, list[int]]:
@@ -137,9 +203,10 @@ def closed_input(case: cases.Case, groups: int, active: List | None) -> tuple[ca
     return replace(case, values=(zeroed,)), channels
 
 
-def test_conv_join(kernels: Path) -> None:
+def test_conv_join(judged: Kernels) -> None:
     """With no, few (packed), many (read as zeros) and all groups, and a list of outputs or none."""
-    ways: Counter[str] = Counter()
+    ways, forms = Counter[str](), Counter[str]()
+    calls = []
     for seed in range(300):
         rng = np.random.default_rng(seed)
         case, groups = join_case(rng)
@@ -151,21 +218,23 @@ def test_conv_join(kernels: Path) -> None:
         garbage[..., channels] = case.values[0][0][..., channels]
 
         _, y = one_sample(case)
-        output_groups = int(rng.choice(divisors(y.shape[2])))
+        output_groups = some_divisor(rng, y.shape[2])
         outputs = random_list(rng, output_groups)
-        arguments = (*conv_arguments(case, groups, output_groups, limit), ZERO, NOTHING_BEFORE, active, outputs)
         expected = laid_out(y, output_groups, expanded(outputs, output_groups))
-        assert_output(
-            kernels,
-            request("conv_join", *arguments, grouped(garbage, groups), SCRATCH),
-            expected,
-            f"seed {seed}: {case.op}, {active} of {groups}, limit {limit}, outputs {outputs}",
-        )
+        for form in forms_of(judged, case, (groups, output_groups)):
+            arguments = (*conv_arguments(case, groups, output_groups, limit, form), ZERO, NOTHING_BEFORE)
+            arguments = (*arguments, active, outputs)
+            why = f"seed {seed}, {form}: {case.op}, {active} of {groups}, limit {limit}, outputs {outputs}"
+            calls.append(Call(request("conv_join", *arguments, grouped(garbage, groups), SCRATCH), expected, why))
+            forms[form] += 1
+    assert_outputs(judged, calls)
+    assert_forms(judged, forms, set(FORM_NUMBERS))
     assert min(ways[way] for way in ("none", "all", "packed", "zeros")) >= 10, ways
 
 
-def test_residual(kit: Kit, kernels: Path) -> None:
+def test_residual(judged: Kernels) -> None:
     """Added to another tensor band by band: of one image, and of several groups, active or not."""
+    calls = []
     for seed in range(150):
         rng = np.random.default_rng(seed)
         case, groups = join_case(rng)
@@ -187,14 +256,35 @@ def test_residual(kit: Kit, kernels: Path) -> None:
         rows = int(rng.integers(1, y.shape[0] + 1))
         how = add_fields(op, coarse, fine, total, linear_sum(op, coarse, fine, total))
         image, weights = x.size + 8, (conv.weights.size // conv.weights.shape[3]) * x.shape[2] + 8
-        scratch = kit.kernel_set.conv_scratch(conv.kernel, x.shape[2]) + rows * y.shape[1] * y.shape[2] + 4
+        scratch = judged.kernel_set.conv_scratch(conv.kernel, x.shape[2]) + rows * y.shape[1] * y.shape[2] + 4
         scratch += image + weights if groups > 1 else 0
         call_bytes = request(
-            "residual", *conv_arguments(case, groups, 1, int(rng.integers(0, groups))), y.size, *how,
+            "residual", *conv_arguments(case, groups, 1, int(rng.integers(0, groups)), "plain"), y.size, *how,
             fine is result, rows, active, grouped(x, groups), addend, scratch,
         )  # fmt: skip
         why = f"seed {seed}: {conv}, {count} of {groups} groups, {rows} rows"
-        assert_output(kernels, call_bytes, grouped(expected, 1), why)
+        calls.append(Call(call_bytes, grouped(expected, 1), why))
+    assert_outputs(judged, calls)
+
+
+def test_forms_that_add_no_residual(judged: Kernels) -> None:
+    """Are refused: a plan has none, and a wrong sum would not be noticed."""
+    offer = judged.kernel_set.conv_forms
+    assert (offer is None) == (judged.kernel_set.band_bytes is not None)
+    if offer is None:
+        return
+    case = scratchy_case()
+    x, y = one_sample(case)
+    for groups in (1, 4):
+        form = offer(as_conv_case(case, (groups, 1)))[0]
+        arguments = conv_arguments(case, groups, 1, 0, form.name)
+        total = add_fields(
+            Add("add", ("a", "b"), "sum"), *(random_tensor(np.random.default_rng(1), n, y.shape) for n in "abs"), None
+        )
+        call_bytes = request(
+            "residual", *arguments, y.size, *total, False, 1, None, grouped(x, groups), grouped(y, 1), SCRATCH
+        )
+        assert form.name != "plain" and take_number(call(judged.program, call_bytes)) == 0
 
 
 def random_tensor(rng: Rng, name: str, shape: tuple[int, ...]) -> Tensor:
@@ -203,11 +293,12 @@ def random_tensor(rng: Rng, name: str, shape: tuple[int, ...]) -> Tensor:
 
 @pytest.mark.parametrize("behind_a_layer", [False, True])
 @pytest.mark.parametrize("closed", [VALUES, SUMS])
-def test_conv_join_of_constants(kernels: Path, closed: int, behind_a_layer: bool) -> None:
+def test_conv_join_of_constants(judged: Kernels, closed: int, behind_a_layer: bool) -> None:
     """Closed groups hold a constant each channel, which no convolution pads around; it is not read."""
-    for seed in range(120):
+    calls, forms = [], Counter[str]()
+    for seed in range(200):
         rng = np.random.default_rng((seed, closed))
-        case, groups = join_case(rng)
+        case, groups = join_case(rng, fours=0.8, unpadded=1)
         assert isinstance(case.op, Conv2D)
         if case.op.padding != Padding():
             continue
@@ -231,30 +322,41 @@ def test_conv_join_of_constants(kernels: Path, closed: int, behind_a_layer: bool
         added = closed_sums(case.op.weights, constants, source.zero_point, groups)
         extra = (closed, constants if closed == VALUES else added)
         layer = NOTHING_BEFORE if before is None else (1, *depthwise_arguments(replace(before, target=target), groups))
-        outputs = random_list(rng, 1)
-        arguments = (*conv_arguments(case, groups, 1, limit), extra, layer, active, outputs)
-        assert_output(
-            kernels,
-            request("conv_join", *arguments, grouped(garbage, groups), SCRATCH),
-            laid_out(y, 1, expanded(outputs, 1)),
-            f"seed {seed}: {case.op}, {active} of {groups}, limit {limit}",
-        )
+        output_groups = some_divisor(rng, y.shape[2])
+        outputs = random_list(rng, output_groups)
+        expected = laid_out(y, output_groups, expanded(outputs, output_groups))
+        for form in forms_of(judged, case, (groups, output_groups)):
+            arguments = (*conv_arguments(case, groups, output_groups, limit, form), extra, layer, active, outputs)
+            why = f"seed {seed}, {form}: {case.op}, {active} of {groups}, limit {limit}, outputs {outputs}"
+            calls.append(Call(request("conv_join", *arguments, grouped(garbage, groups), SCRATCH), expected, why))
+            forms[form] += 1
+    assert_outputs(judged, calls)
+    assert_forms(judged, forms, set(FORM_NUMBERS))
 
 
-def test_depthwise(kernels: Path) -> None:
+@pytest.mark.parametrize("draw", [cases.depthwise_conv2d, cases.depthwise_squares])
+def test_depthwise(judged: Kernels, draw: Callable[[Rng], cases.Case]) -> None:
+    """With the scratch that the planner gives."""
+    calls = []
     for seed in range(100):
         rng = np.random.default_rng(seed)
-        case = cases.scaling(rng) if seed % 3 == 0 else cases.depthwise_conv2d(rng)
+        case = cases.scaling(rng) if seed % 3 == 0 else draw(rng)
+        op = case.op
         x, y = one_sample(case)
         groups = int(rng.choice(divisors(y.shape[2])))
         active = random_list(rng, groups)
+        assert isinstance(op, DepthwiseConv2D)
         arguments = (*depthwise_arguments(case, groups), active, grouped(x, groups))
+        columns = (y.shape[1] - 1) * op.stride[1] + op.kernel[1]
+        scratch = judged.kernel_set.depthwise_scratch(op.kernel, y.shape[2] // groups, columns)
         expected = laid_out(y, groups, expanded(active, groups))
-        assert_output(kernels, request("depthwise", *arguments, SCRATCH), expected, f"seed {seed}: {case.op}, {active}")
+        calls.append(Call(request("depthwise", *arguments, scratch), expected, f"seed {seed}: {op}, {active}"))
+    assert_outputs(judged, calls)
 
 
 @pytest.mark.parametrize("draw", [cases.max_pool, cases.avg_pool])
-def test_pool(kernels: Path, draw: Callable[[Rng], cases.Case]) -> None:
+def test_pool(judged: Kernels, draw: Callable[[Rng], cases.Case]) -> None:
+    calls = []
     for seed in range(80):
         rng = np.random.default_rng(seed)
         case = draw(rng)
@@ -265,30 +367,67 @@ def test_pool(kernels: Path, draw: Callable[[Rng], cases.Case]) -> None:
         kind = isinstance(case.op, AvgPool)
         arguments = (kind, x.shape, y.shape, *window(case.op), groups, active, grouped(x, groups), SCRATCH)
         expected = laid_out(y, groups, expanded(active, groups))
-        assert_output(kernels, request("pool", *arguments), expected, f"seed {seed}: {case.op}, {active}")
+        calls.append(Call(request("pool", *arguments), expected, f"seed {seed}: {case.op}, {active}"))
+    assert_outputs(judged, calls)
 
 
 @pytest.mark.parametrize("limit", [0, 2])
-def test_too_small_a_scratch_is_refused(kit: Kit, kernels: Path, limit: int) -> None:
-    """Whatever its size, the result is right or the kernel says no, and memory is left alone."""
+def test_too_small_a_scratch_is_refused(judged: Kernels, limit: int) -> None:
+    """Whatever its size, the result is right or the kernel says no, and memory is left alone.
+
+    What the planner gives is enough.
+    """
     case = scratchy_case()
     op: Any = case.op
     active = List(4, (0, 2))
     case, _ = closed_input(case, 4, active)
     x, y = one_sample(case)
     needed = prod(x.shape) + op.weights.size // 2 + 4 * op.weights[0].size
-    sizes = range(0, needed + 64, 7)
-    arguments = (*conv_arguments(case, 4, 1, limit), ZERO, NOTHING_BEFORE, active, None, grouped(x, 4))
-    reader = call(kernels, *(request("conv_join", *arguments, size) for size in sizes))
+    offer = judged.kernel_set.conv_forms
+    form = None if offer is None else offer(as_conv_case(case, (4, 1)))[0]
+    sizes = [*range(0, needed + 64, 7), *([form.scratch_bytes] if form else [])]
+    arguments = (*conv_arguments(case, 4, 1, limit, form.name if form else "plain"), ZERO, NOTHING_BEFORE)
+    arguments = (*arguments, active, None, grouped(x, 4))
+    reader = call(judged.program, *(request("conv_join", *arguments, size) for size in sizes))
     accepted = []
     for _ in sizes:
         accepted.append(take_number(reader))
         result = take_array(reader, y.shape)
         if accepted[-1]:
             np.testing.assert_array_equal(result, y)
+    if form:
+        assert (accepted.pop(), form.name) == (1, "paired")
     assert accepted == sorted(accepted)
-    needs_none = kit.kernel_set.conv_scratch is no_scratch and limit == 0
+    needs_none = form is None and judged.kernel_set.conv_scratch is no_scratch and limit == 0
     assert (accepted[0], accepted[-1]) == (needs_none, 1)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_sums_at_the_end_of_24_bits(judged: Kernels, beyond: int) -> None:
+    """The greatest and the least sum that two output channels in a weight stand; one more, and the form is another."""
+    if judged.kernel_set.conv_forms is None:
+        return
+    calls = []
+    for sign in (1, -1):
+        case = extreme_case(sign * (MAX_PAIRED_SUM + beyond))
+        form = judged.kernel_set.conv_forms(as_conv_case(case, (1, 1)))[0]
+        assert form.name == ("wide" if beyond else "paired")
+        x, y = one_sample(case)
+        arguments = (*conv_arguments(case, 1, 1, 0, form.name), None, grouped(x, 1), form.scratch_bytes)
+        calls.append(Call(request("conv", *arguments), laid_out(y, 1, [0]), f"{sign}, {form.name}"))
+    assert_outputs(judged, calls)
+
+
+def extreme_case(reached: int) -> cases.Case:
+    """A 3x3 convolution whose greatest or least sum is `reached`: weights and inputs at their ends."""
+    channels, sign = 24, 1 if reached > 0 else -1
+    weights = np.full((8, 3, 3, channels), 127 * sign, np.int8)
+    weights[0::2] *= -1
+    bias = np.full(8, reached - sign * 255 * 127 * 9 * channels, np.int32)
+    how = Requantize(*quantize_multipliers(np.full(8, 100 / MAX_PAIRED_SUM)), -128, 127)
+    op = Conv2D("c", ("x",), "y", weights, bias, (1, 1), Padding(1, 1, 1, 1), requantize=how)
+    source, target = Tensor("x", (4, 6, channels), 0.1, -128), Tensor("y", (4, 6, 8), 0.1, 3)
+    return cases.Case(op, (source,), target, (np.full((1, 4, 6, channels), 127, np.int8),))
 
 
 def scratchy_case() -> cases.Case:
@@ -296,5 +435,6 @@ def scratchy_case() -> cases.Case:
     rng = np.random.default_rng(0)
     while True:
         case = cases.conv2d(rng)
-        if isinstance(case.op, Conv2D) and case.op.kernel == (3, 3) and case.sources[0].shape[2] == 8:
+        fits = isinstance(case.op, Conv2D) and case.op.kernel == (3, 3) and case.sources[0].shape[2] == 8
+        if fits and finishes_shortly(as_conv_case(case, (4, 1))):
             return case

@@ -31,6 +31,8 @@ Case = tuple[str, str, str]
 #: What `tests/firmware/test_in_qemu.py` does not run already: other cores, and the other kernel set.
 FEW = [
     ("kernels", "microbit", "portable"),
+    ("kernels", "mps2-an386", "acs"),
+    ("kernels", "mps2-an505", "acs"),
     ("kernels", "mps2-an505", "cmsis_nn"),
     ("kernels", "mps3-an547", "cmsis_nn"),
     ("kernels", "riscv32-virt", "portable"),

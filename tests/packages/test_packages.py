@@ -8,16 +8,19 @@ import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from acsgen.emit.packages import PACKAGES, generate_package
-from acsgen.emit.project import MANIFEST, check_unchanged, read_manifest
+from acsgen.emit.project import MANIFEST, Project, check_unchanged, read_manifest
 from acsgen.errors import AcsgenError
 from acsgen.plan import KERNEL_SETS
+from acsgen.quantize.acsq import save_acsq
 from acsgen.target.build import build
 from tests.firmware.host import CMSIS_ON_HOST, WARNINGS
 from tests.packages.conftest import Case
+from tests.plan.small import small_graph
 from tests.stubs import STUBS, host_platform, output_of, platformio
 
 #: What CMSIS-NN needs on a host, for other sets nothing; and no warning in our own files.
@@ -66,6 +69,25 @@ def test_kernel_set_that_is_none(case: Case, tmp_path: Path) -> None:
     with pytest.raises(AcsgenError, match="kernel set 'portable' calls nothing of CMSIS-NN: leave out --cmsis-nn"):
         generate_package(case.model, "cmake", tmp_path / "net", cmsis_nn=tmp_path)
     assert not (tmp_path / "net").exists()
+
+
+def test_a_budget_of_flash(tmp_path: Path) -> None:
+    """Winograd's weights in a package: if its budget allows, and where the arena stays what it is."""
+    save_acsq(small_graph(lambda b: b.conv(b.conv(b.conv("x", 64, (1, 1)), 16), 16), (8, 8, 8)), tmp_path / "m.acsq")
+
+    def made(**how: Any) -> Project:
+        return generate_package(tmp_path / "m.acsq", "cmake", tmp_path / "net", kernels="acs", force=True, **how)
+
+    def forms(project: Project) -> list[str]:
+        return [step.form for step in project.plan.steps]
+
+    small, fast = made(), made(flash_budget=1 << 20)
+    assert set(forms(small)) == {"paired"} and "winograd" in forms(fast)
+    assert fast.plan.arena_bytes == small.plan.arena_bytes
+    assert forms(made(flash_budget=1 << 20, winograd=False)) == forms(small)
+    assert forms(made(flash_budget=small.constant_bytes + 20000)) == forms(small)
+    with pytest.raises(AcsgenError, match=r"the package needs at least \d+ bytes of flash: a --flash-budget of 1000"):
+        made(flash_budget=1000)
 
 
 def test_a_package_replaces_a_package_only(case: Case, tmp_path: Path) -> None:

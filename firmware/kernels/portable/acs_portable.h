@@ -49,4 +49,12 @@ static inline int8_t acs_requantize(int32_t sum, acs_scale_t scale, int32_t zero
     return (int8_t)(value < low ? low : (value > high ? high : value));
 }
 
+/** acs_conv_s8 and acs_conv_join_s8 of plain weights, and acs_depthwise_s8, for other kernel sets as well. */
+bool acs_portable_conv(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
+                       acs_scratch_t scratch);
+bool acs_portable_conv_join(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
+                            const int8_t *input, int8_t *output, acs_scratch_t scratch);
+bool acs_portable_depthwise(const acs_depthwise_t *layer, const acs_list_t *active, const int8_t *input,
+                            int8_t *output);
+
 #endif /* ACS_PORTABLE_H */

@@ -134,8 +134,8 @@ static bool convolve_group(const acs_conv_t *layer, const source_t *source, uint
     return true;
 }
 
-bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
-                 acs_scratch_t scratch)
+bool acs_portable_conv(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
+                       acs_scratch_t scratch)
 {
     const uint32_t channels = layer->input.channels / layer->input_groups;
     const uint32_t image_bytes = acs_image_bytes(layer->input, channels);
@@ -165,8 +165,8 @@ static bool join(const acs_conv_t *layer, const acs_list_t *active, const acs_li
     return true;
 }
 
-bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
-                      const int8_t *input, int8_t *output, acs_scratch_t scratch)
+bool acs_portable_conv_join(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
+                            const int8_t *input, int8_t *output, acs_scratch_t scratch)
 {
     if (layer->before != NULL || layer->pack_limit > 0) {
         return acs_pack_and_conv_s8(layer, active, outputs, input, output, scratch);

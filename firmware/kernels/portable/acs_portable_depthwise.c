@@ -38,13 +38,12 @@ static void convolve_pixel(const acs_depthwise_t *layer, uint32_t g, const acs_s
     }
 }
 
-bool acs_depthwise_s8(const acs_depthwise_t *layer, const acs_list_t *active, const int8_t *input,
-                      int8_t *output, acs_scratch_t scratch)
+bool acs_portable_depthwise(const acs_depthwise_t *layer, const acs_list_t *active, const int8_t *input,
+                            int8_t *output)
 {
     const uint32_t each = layer->input.channels / layer->groups;
     const uint16_t count = acs_list_count(active, layer->groups);
     const bool scaling = acs_scales(layer);
-    (void)scratch;
     for (uint16_t i = 0; i < count; i++) {
         const uint32_t g = acs_list_at(active, layer->groups, i);
         const int8_t *const image = input + g * acs_image_bytes(layer->input, each);

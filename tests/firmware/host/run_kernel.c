@@ -345,6 +345,9 @@ static acs_conv_t conv_layer(void)
     layer.bias = get(layer.output.channels * sizeof *layer.bias);
     layer.multiplier = get(layer.output.channels * sizeof *layer.multiplier);
     layer.shift = get(layer.output.channels * sizeof *layer.shift);
+    layer.form = small();
+    layer.words = get(size());
+    layer.finish = get(size());
     return layer;
 }
 

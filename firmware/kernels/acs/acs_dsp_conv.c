@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* acs_dsp_conv.c: convolutions, source by source: what all forms share, and the choice between them. */
+#include "acs_dsp.h"
+
+#include "acs_portable.h"
+
+/* The i-th output group to compute. */
+static uint32_t group_at(const acs_job_t *job, uint32_t i)
+{
+    return acs_list_at(job->outputs, job->layer->output_groups, (uint16_t)i);
+}
+
+/* Whether one of the output channels from `first` up to `end` is in a group to compute. */
+static bool any_active(const acs_job_t *job, uint32_t first, uint32_t end)
+{
+    const uint32_t each = acs_output_step(job->layer);
+    for (uint32_t i = job->from; i < job->upto; i++) {
+        const uint32_t channel = group_at(job, i) * each;
+        if (channel < end && channel + each > first) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A channel of a pixel in the output. */
+static int8_t *place_of(const acs_job_t *job, uint32_t channel, uint32_t pixel)
+{
+    const uint32_t each = acs_output_step(job->layer);
+    const uint32_t pixels = (uint32_t)job->layer->output.height * job->layer->output.width;
+    return job->output + (channel / each * pixels + pixel) * each + channel % each;
+}
+
+/* From a quad's row to where its channels belong. */
+static void scatter(const acs_job_t *job, const int8_t *row, uint32_t channel, uint32_t pixel, uint32_t pixels)
+{
+    const uint32_t each = acs_output_step(job->layer);
+    for (uint32_t c = 0; c < ACS_QUAD && channel + c < job->last; c++) {
+        if (any_active(job, channel + c, channel + c + 1)) {
+            int8_t *to = place_of(job, channel + c, pixel);
+            for (uint32_t p = 0; p < pixels; p++, to += each) {
+                *to = row[ACS_QUAD * p + c];
+            }
+        }
+    }
+}
+
+/* A quad in all rows. tile: its weights, finish and output_step are set. */
+static void compute_quad(const acs_job_t *job, const acs_strip_t *strip, acs_tile_t *tile, uint32_t channel)
+{
+    uint32_t pixel = strip->pixel;
+    int8_t *output = strip->row == NULL ? place_of(job, channel, pixel) : strip->row;
+    for (uint32_t r = 0; r < strip->rows; r++, pixel += strip->pixels) {
+        tile->words = strip->tile.words + r;
+        tile->tiles = strip->tile.tiles;
+        tile->output = output;
+        strip->function(tile);
+        if (strip->odd != 0) {
+            tile->words += strip->odd;
+            tile->tiles = 1;
+            tile->output += (strip->pixels - ACS_TILE_PIXELS) * tile->output_step;
+            strip->function(tile);
+        }
+        if (strip->row == NULL) {
+            output += strip->pixels * tile->output_step;
+        } else {
+            scatter(job, strip->row, channel, pixel, strip->pixels);
+        }
+    }
+}
+
+void acs_compute_quads(const acs_job_t *job, const acs_strip_t *strip)
+{
+    const acs_conv_t *const layer = job->layer;
+    const uint32_t quad_words = acs_pair_words(layer) * acs_pairs(&job->source);
+    const uint32_t step = acs_output_step(layer);
+    acs_tile_t tile = strip->tile;
+    if (strip->row == NULL) { /* quads do not reach over groups */
+        tile.output_step = step;
+        for (uint32_t i = job->from; i < job->upto; i++) {
+            uint32_t channel = group_at(job, i) * step;
+            const uint32_t quad = channel / ACS_QUAD;
+            tile.weights = layer->words + quad * quad_words;
+            tile.finish = layer->finish + quad * ACS_FINISH_WORDS;
+            for (const uint32_t end = channel + step; channel < end; channel += ACS_QUAD) {
+                compute_quad(job, strip, &tile, channel);
+                tile.weights += quad_words;
+                tile.finish += ACS_FINISH_WORDS;
+            }
+        }
+        return;
+    }
+    /* Sources before this one have as many quads each. */
+    const uint32_t each = job->last - job->first;
+    const uint32_t before = job->first / each * ((each + ACS_QUAD - 1) / ACS_QUAD);
+    tile.output_step = ACS_QUAD;
+    tile.weights = layer->words + before * quad_words;
+    tile.finish = layer->finish + before * ACS_FINISH_WORDS;
+    for (uint32_t channel = job->first; channel < job->last; channel += ACS_QUAD) {
+        if (any_active(job, channel, channel + ACS_QUAD)) {
+            compute_quad(job, strip, &tile, channel);
+        }
+        tile.weights += quad_words;
+        tile.finish += ACS_FINISH_WORDS;
+    }
+}
+
+/* What the tiles leave: a clamp that is narrower than int8. */
+static void clamp_outputs(const acs_conv_t *layer, const acs_list_t *active, int8_t *output)
+{
+    const uint32_t bytes = acs_image_bytes(layer->output, acs_output_step(layer));
+    const uint16_t count = acs_list_count(active, layer->output_groups);
+    if (layer->low <= INT8_MIN && layer->high >= INT8_MAX) {
+        return;
+    }
+    for (uint16_t i = 0; i < count; i++) {
+        int8_t *const group = output + acs_list_at(active, layer->output_groups, i) * bytes;
+        acs_clamp_s8(bytes, (int8_t)layer->low, (int8_t)layer->high, group, group);
+    }
+}
+
+static bool convolve(const acs_job_t *job)
+{
+    if (job->layer->form == ACS_WINOGRAD) {
+        return acs_conv_winograd(job);
+    }
+    return acs_is_window(job->layer) ? acs_conv_window(job) : acs_conv_column(job);
+}
+
+/* Does the layer before, if there is one, for the active groups of the source. */
+static bool scale_input(acs_job_t *job)
+{
+    const acs_conv_t *const layer = job->layer;
+    const uint32_t channels = job->source.channels;
+    const uint32_t bytes = acs_image_bytes(layer->input, channels);
+    const uint16_t count = acs_list_count(job->source.active, job->source.groups);
+    if (layer->before == NULL) {
+        return true;
+    }
+    int8_t *const scaled = acs_take(&job->scratch, bytes * job->source.groups);
+    if (scaled == NULL) {
+        return false;
+    }
+    for (uint16_t i = 0; i < count; i++) {
+        const uint32_t g = acs_list_at(job->source.active, job->source.groups, i);
+        acs_scale_s8(layer->before, g, job->source.images + g * bytes, channels, scaled + g * bytes, channels);
+    }
+    job->source.images = scaled;
+    return true;
+}
+
+bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
+                 acs_scratch_t scratch)
+{
+    if (layer->form == ACS_PLAIN) {
+        return acs_portable_conv(layer, active, input, output, scratch);
+    }
+    if (layer->residual != NULL) {
+        return false;
+    }
+    const uint32_t channels = layer->input.channels / layer->input_groups;
+    const uint32_t image_bytes = acs_image_bytes(layer->input, channels);
+    const uint32_t outputs = layer->output.channels / layer->input_groups;
+    const uint32_t each = layer->output_groups / layer->input_groups; /* output groups that read one image */
+    const uint16_t count = acs_list_count(active, layer->output_groups);
+    acs_job_t job = {.layer = layer, .outputs = active, .output = output, .scratch = scratch};
+    while (job.from < count) {
+        const uint32_t i = acs_list_at(active, layer->output_groups, job.from) / each;
+        job.upto = (uint16_t)(job.from + 1);
+        while (job.upto < count && acs_list_at(active, layer->output_groups, job.upto) / each == i) {
+            job.upto++;
+        }
+        job.source = (acs_source_t){input + i * image_bytes, NULL, 1, channels};
+        job.first = i * outputs;
+        job.last = job.first + outputs;
+        if (!convolve(&job)) {
+            return false;
+        }
+        job.from = job.upto;
+    }
+    clamp_outputs(layer, active, output);
+    return true;
+}
+
+bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
+                      const int8_t *input, int8_t *output, acs_scratch_t scratch)
+{
+    if (layer->form == ACS_PLAIN) {
+        return acs_portable_conv_join(layer, active, outputs, input, output, scratch);
+    }
+    if (layer->residual != NULL) {
+        return false;
+    }
+    acs_conv_t complete = *layer;
+    acs_job_t job = {
+        .layer = &complete,
+        .source = {input, active, layer->input_groups, layer->input.channels / layer->input_groups},
+        .first = 0,
+        .last = layer->output.channels,
+        .outputs = outputs,
+        .from = 0,
+        .upto = acs_list_count(outputs, layer->output_groups),
+        .output = output,
+        .scratch = scratch,
+    };
+    if (job.upto == 0) {
+        return true;
+    }
+    if (!scale_input(&job) || !acs_complete_finish(&complete, active, &job.scratch) || !convolve(&job)) {
+        return false;
+    }
+    clamp_outputs(layer, outputs, output);
+    return true;
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * acs_tile.S: four output channels by two pixels, for Arm cores with DSP instructions and an FPU.
+ *
+ * acs_tile_twin.c has the same in C. acs_dsp.h says how words, weights and the table `finish` lie. An inner
+ * loop and what finishes its sums take less than 1 KB together, to stay in a small instruction cache.
+ *
+ * Registers of a tile: r0 words, r1 weights, r2 .. r9 sums, r10 r11 weights, r12 lr words of the two
+ * pixels. What an inner loop does not need lies in single-precision registers, one cycle away.
+ */
+#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && defined(__thumb2__)
+
+    .syntax unified
+    .thumb
+
+/* Sums by channel of the quad and pixel of the tile. In paired form c1 and c3 hold P, c0 and c2 hold E. */
+c0p0 .req r2
+c0p1 .req r3
+c1p0 .req r4
+c1p1 .req r5
+c2p0 .req r6
+c2p1 .req r7
+c3p0 .req r8
+c3p1 .req r9
+
+/* acs_tile_t, loaded with one instruction; then the run that comes next and the end of this one. */
+first_  .req s0
+weights_ .req s1
+finish_ .req s2
+output_ .req s3
+runs_   .req s4
+end_    .req s5
+tiles_  .req s6
+step_   .req s7
+pair_   .req s8
+next_   .req s9
+stop_   .req s10
+
+/* One tap of one pair of channels: a and b hold the words of the two pixels. Weights move on. */
+    .macro tap_paired a, b
+    smlad   c1p0, r10, \a, c1p0
+    smlad   c1p1, r10, \b, c1p1
+    smlad   c3p0, r11, \a, c3p0
+    smlad   c3p1, r11, \b, c3p1
+    sxtb16  r10, r10
+    sxtb16  r11, r11
+    smlad   c0p0, r10, \a, c0p0
+    smlad   c0p1, r10, \b, c0p1
+    smlad   c2p0, r11, \a, c2p0
+    smlad   c2p1, r11, \b, c2p1
+    .endm
+
+    .macro tap_wide a, b
+    smlad   c0p0, r10, \a, c0p0
+    smlad   c0p1, r10, \b, c0p1
+    smlad   c1p0, r11, \a, c1p0
+    smlad   c1p1, r11, \b, c1p1
+    ldrd    r10, r11, [r1], #8
+    smlad   c2p0, r10, \a, c2p0
+    smlad   c2p1, r10, \b, c2p1
+    smlad   c3p0, r11, \a, c3p0
+    smlad   c3p1, r11, \b, c3p1
+    .endm
+
+/* A row of a 3x3 window; a word's columns are 16 bytes apart. Words that two taps share are loaded once. */
+    .macro window_row_1 form, row
+    ldrd    r10, r11, [r1], #8
+    ldr     r12, [r0, #4 * \row]
+    ldr     lr, [r0, #4 * \row + 16]
+    tap_\form r12, lr
+    ldrd    r10, r11, [r1], #8
+    ldr     r12, [r0, #4 * \row + 32]
+    tap_\form lr, r12
+    ldrd    r10, r11, [r1], #8
+    ldr     lr, [r0, #4 * \row + 48]
+    tap_\form r12, lr
+    .endm
+
+    .macro window_row_2 form, row
+    ldrd    r10, r11, [r1], #8
+    ldr     r12, [r0, #4 * \row]
+    ldr     lr, [r0, #4 * \row + 32]
+    tap_\form r12, lr
+    ldrd    r10, r11, [r1], #8
+    ldr     r12, [r0, #4 * \row + 16]
+    ldr     lr, [r0, #4 * \row + 48]
+    tap_\form r12, lr
+    ldrd    r10, r11, [r1], #8
+    ldr     r12, [r0, #4 * \row + 32]
+    ldr     lr, [r0, #4 * \row + 64]
+    tap_\form r12, lr
+    .endm
+
+/* The pairs of a run. Windows: one pair a turn. */
+    .macro window_loop form, stride
+    .balign 4
+3:
+    window_row_\stride \form, 0
+    window_row_\stride \form, 1
+    window_row_\stride \form, 2
+    vmov    r10, pair_
+    vmov    r11, stop_
+    add     r0, r0, r10
+    cmp     r1, r11
+    bne.w   3b
+    .endm
+
+    .macro column_step form
+    ldrd    r10, r11, [r1], #8
+    ldrd    r12, lr, [r0], #8
+    tap_\form r12, lr
+    .endm
+
+/* Columns: four taps a turn, then what is left. */
+    .macro column_loop form, tap_bytes
+    vmov    r10, stop_
+    sub     r10, r10, #3 * \tap_bytes
+    vmov    s11, r10
+    cmp     r1, r10
+    bhs.w   5f
+    .balign 4
+3:
+    column_step \form
+    column_step \form
+    column_step \form
+    column_step \form
+    vmov    r10, s11
+    cmp     r1, r10
+    blo.w   3b
+5:
+    vmov    r10, stop_
+    cmp     r1, r10
+    beq.w   7f
+6:
+    column_step \form
+    vmov    r10, stop_
+    cmp     r1, r10
+    bne.w   6b
+7:
+    .endm
+
+/* Twice the sums. */
+    .macro double_even
+    lsls    c0p0, c0p0, #1
+    lsls    c0p1, c0p1, #1
+    lsls    c2p0, c2p0, #1
+    lsls    c2p1, c2p1, #1
+    .endm
+
+    .macro double_paired
+    sub     c1p0, c1p0, c0p0
+    sub     c1p1, c1p1, c0p1
+    sub     c3p0, c3p0, c2p0
+    sub     c3p1, c3p1, c2p1
+    double_even
+    asr     c1p0, c1p0, #7
+    asr     c1p1, c1p1, #7
+    asr     c3p0, c3p0, #7
+    asr     c3p1, c3p1, #7
+    .endm
+
+    .macro double_wide
+    double_even
+    lsl     c1p0, c1p0, #1
+    lsl     c1p1, c1p1, #1
+    lsl     c3p0, c3p0, #1
+    lsl     c3p1, c3p1, #1
+    .endm
+
+/* Doubled sums of one channel to int8. */
+    .macro finish_channel a, b
+    ldm     r0!, {r10, r11, r12}
+    smmulr  \a, \a, r10
+    smmulr  \b, \b, r10
+    add     \a, \a, \a, asr #31
+    add     \b, \b, \b, asr #31
+    add     \a, \a, r11
+    add     \b, \b, r11
+    asr     \a, \a, r12
+    asr     \b, \b, r12
+    ssat    \a, #8, \a
+    ssat    \b, #8, \b
+    .endm
+
+/* void name(const acs_tile_t *tile). tile_bytes: from tile to tile; 0: words lie behind each other. */
+    .macro tile_function name, form, tile_bytes, loop, argument
+    .section .text.\name, "ax", %progbits
+    .global \name
+    .type   \name, %function
+    .balign 8
+    .thumb_func
+\name:
+    push    {r4-r11, lr}
+    vldm    r0, {s0-s8}
+1:
+    vmov    r12, finish_
+    ldm     r12, {r2, r4, r6, r8}
+    vmov    r0, first_
+    vmov    r12, runs_
+    mov     c0p1, c0p0
+    mov     c1p1, c1p0
+    mov     c2p1, c2p0
+    mov     c3p1, c3p0
+2:
+    ldrd    r10, r11, [r12], #8
+    vmov    r1, weights_
+    vmov    next_, r12
+    add     r11, r11, r1
+    add     r1, r1, r10
+    vmov    stop_, r11
+    \loop   \form, \argument
+    vmov    r12, next_
+    vmov    lr, end_
+    cmp     r12, lr
+    bne.w   2b
+    .if \tile_bytes == 0
+    vmov    first_, r0
+    .endif
+    double_\form
+    vmov    r0, finish_
+    add     r0, r0, #16
+    finish_channel c0p0, c0p1
+    finish_channel c1p0, c1p1
+    finish_channel c2p0, c2p1
+    finish_channel c3p0, c3p1
+    vmov    r1, output_
+    vmov    lr, step_
+    bfi     c0p0, c1p0, #8, #8
+    bfi     c0p1, c1p1, #8, #8
+    bfi     c2p0, c3p0, #8, #8
+    bfi     c2p1, c3p1, #8, #8
+    pkhbt   c0p0, c0p0, c2p0, lsl #16
+    pkhbt   c0p1, c0p1, c2p1, lsl #16
+    str     c0p0, [r1]
+    str     c0p1, [r1, lr]
+    add     r1, r1, lr, lsl #1
+    vmov    output_, r1
+    .if \tile_bytes != 0
+    vmov    r0, first_
+    add     r0, r0, #\tile_bytes
+    vmov    first_, r0
+    .endif
+    vmov    r2, tiles_
+    subs    r2, r2, #1
+    vmov    tiles_, r2
+    bne.w   1b
+    pop     {r4-r11, pc}
+    .size   \name, . - \name
+    .endm
+
+    tile_function acs_tile_column_paired, paired, 0, column_loop, 8
+    tile_function acs_tile_column_wide, wide, 0, column_loop, 16
+    tile_function acs_tile_window_1_paired, paired, 32, window_loop, 1
+    tile_function acs_tile_window_1_wide, wide, 32, window_loop, 1
+    tile_function acs_tile_window_2_paired, paired, 64, window_loop, 2
+    tile_function acs_tile_window_2_wide, wide, 64, window_loop, 2
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* acs_tile_twin.c: the tiles of acs_tile.S in C, number for number, for every target without its instructions. */
+#include "acs_dsp_math.h"
+
+/* C leaves both to the compiler; every compiler for these chips does it so, and the numbers need it. */
+_Static_assert((-3 >> 1) == -2, "a right shift of a negative number must copy the sign");
+_Static_assert((int32_t)0xfffffffeu == -2, "a conversion to a signed type must wrap");
+
+#if !ACS_DSP_ASSEMBLY
+
+/* Where the words of a tap lie, seen from those of its pair: for the tile's first pixel and its second. */
+typedef struct {
+    uint32_t taps, columns;        /* taps of a pair; of a row */
+    uint32_t column_step;          /* words from one column to the next */
+    uint32_t row_step;             /* from one row to the next */
+    uint32_t pixel_step;           /* from a tile's first pixel to its second */
+    uint32_t tile_step;            /* from tile to tile; 0: a tile lies behind the pairs of the one before */
+} shape_t;
+
+/* The sums of a pixel: E and P of the first word, then of the second; or of four wide words. */
+static const int32_t *add_tap_paired(const int32_t *weights, int32_t word, int32_t *sums)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        sums[2 * i] = acs_multiply_both(acs_even_bytes(0, weights[i]), word, sums[2 * i]);
+        sums[2 * i + 1] = acs_multiply_both(weights[i], word, sums[2 * i + 1]);
+    }
+    return weights + 2;
+}
+
+static const int32_t *add_tap_wide(const int32_t *weights, int32_t word, int32_t *sums)
+{
+    for (uint32_t i = 0; i < 4; i++) {
+        sums[i] = acs_multiply_both(weights[i], word, sums[i]);
+    }
+    return weights + 4;
+}
+
+static void write_pixel(const int32_t *sums, const int32_t *how, bool wide, int8_t *output)
+{
+    for (uint32_t c = 0; c < ACS_QUAD; c++) {
+        const bool second = !wide && c % 2 == 1;
+        const int32_t product = second ? (int32_t)((uint32_t)sums[c] - (uint32_t)sums[c - 1]) : sums[c];
+        const int32_t *const requantize = how + 3 * c;
+        output[c] = (int8_t)acs_finish(second ? product >> 7 : product * 2, requantize[0], requantize[1], requantize[2]);
+    }
+}
+
+static void compute(const acs_tile_t *tile, const shape_t *shape, uint32_t pair_step, bool wide)
+{
+    const int32_t *(*const add_tap)(const int32_t *, int32_t, int32_t *) = wide ? add_tap_wide : add_tap_paired;
+    const int32_t *first = tile->words;
+    int8_t *output = tile->output;
+    for (uint32_t t = 0; t < tile->tiles; t++) {
+        int32_t sums[ACS_TILE_PIXELS][ACS_QUAD];
+        for (uint32_t i = 0; i < ACS_TILE_PIXELS * ACS_QUAD; i++) {
+            sums[i / ACS_QUAD][i % ACS_QUAD] = tile->finish[i % ACS_QUAD];
+        }
+        const int32_t *words = first;
+        for (const acs_run_t *run = tile->runs; run < tile->end; run++) {
+            const int32_t *weights = tile->weights + run->begin / 4;
+            for (; weights < tile->weights + run->end / 4; words += pair_step) {
+                for (uint32_t tap = 0; tap < shape->taps; tap++) {
+                    const int32_t *const word =
+                        words + tap / shape->columns * shape->row_step + tap % shape->columns * shape->column_step;
+                    add_tap(weights, word[0], sums[0]);
+                    weights = add_tap(weights, word[shape->pixel_step], sums[1]);
+                }
+            }
+        }
+        for (uint32_t p = 0; p < ACS_TILE_PIXELS; p++, output += tile->output_step) {
+            write_pixel(sums[p], tile->finish + ACS_QUAD, wide, output);
+        }
+        first = shape->tile_step ? first + shape->tile_step : words;
+    }
+}
+
+/* A column's tap is a pair of its own here: the words lie in the order of the weights. */
+static const shape_t column = {.taps = 1, .columns = 1, .pixel_step = 1};
+
+static shape_t window(uint32_t stride)
+{
+    return (shape_t){.taps = 9, .columns = 3, .column_step = ACS_WINDOW_ROWS, .row_step = 1,
+                     .pixel_step = stride * ACS_WINDOW_ROWS,
+                     .tile_step = stride * ACS_TILE_PIXELS * ACS_WINDOW_ROWS};
+}
+
+void acs_tile_column_paired(const acs_tile_t *tile)
+{
+    compute(tile, &column, ACS_TILE_PIXELS, false);
+}
+
+void acs_tile_column_wide(const acs_tile_t *tile)
+{
+    compute(tile, &column, ACS_TILE_PIXELS, true);
+}
+
+void acs_tile_window_1_paired(const acs_tile_t *tile)
+{
+    const shape_t shape = window(1);
+    compute(tile, &shape, tile->pair_step / 4, false);
+}
+
+void acs_tile_window_1_wide(const acs_tile_t *tile)
+{
+    const shape_t shape = window(1);
+    compute(tile, &shape, tile->pair_step / 4, true);
+}
+
+void acs_tile_window_2_paired(const acs_tile_t *tile)
+{
+    const shape_t shape = window(2);
+    compute(tile, &shape, tile->pair_step / 4, false);
+}
+
+void acs_tile_window_2_wide(const acs_tile_t *tile)
+{
+    const shape_t shape = window(2);
+    compute(tile, &shape, tile->pair_step / 4, true);
+}
+
+#endif /* !ACS_DSP_ASSEMBLY */
