@@ -55,7 +55,8 @@ class MacTable:
     @property
     def fixed(self) -> int:
         """MACs that no mask can save: those with every gate closed."""
-        return int(self.executed({name: np.zeros((1, groups)) for name, groups in self.gates.items()})[0])
+        closed = {name: np.zeros((1, groups)) for name, groups in self.gates.items()}
+        return int(np.ravel(self.executed(closed))[0])
 
     @property
     def skippable(self) -> float:
@@ -67,7 +68,7 @@ class MacTable:
         return {term.layer: term.macs for term in self.terms if term.macs}
 
     def executed(self, masks: Mapping[str, Any]) -> Any:
-        """(B,) MACs of each input, float64 from arrays, differentiable float32 from tensors.
+        """(B,) MACs of each input, float64 from arrays, differentiable float32 from tensors; () where none can be saved.
 
         `masks`: gate layer name -> (B, G) tensor or array of zeros and ones.
         """
