@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from acsgen.golden import quantize_input, run
 from acsgen.graph import Graph
-from acsgen.plan import KERNEL_SETS, plan
+from acsgen.plan import KernelSet, Spare, plan
 from acsgen.quantize import quantize
 from acsgen.target.boards import load_board
 from acsgen.target.emulator import Emulator
@@ -36,15 +36,17 @@ class Exactness:
     mismatches: int
 
 
-def check(board: str, random_graphs: int, folder: Path, progress: Callable[[str], None]) -> Exactness:
-    """Runs every member of the zoo and random graphs on the board's emulator with kernel set cmsis_nn.
+def check(
+    board: str, kernels: KernelSet, random_graphs: int, folder: Path, progress: Callable[[str], None]
+) -> Exactness:
+    """Runs every member of the zoo and random graphs on the board's emulator, each with the fastest constants.
 
     Each input by skipping, by multiplying, and by skipping with masks drawn at random.
     """
-    library = make_library(load_board(board), KERNEL_SETS["cmsis_nn"], folder)
+    library = make_library(load_board(board), kernels, folder)
     mismatches = inputs = graphs = 0
     with ThreadPoolExecutor(2) as pool:
-        results = pool.map(lambda job: _check_graph(library, *job), _graphs(random_graphs))
+        results = pool.map(lambda job: _check_graph(library, kernels, *job), _graphs(random_graphs))
         for wrong, count in results:
             graphs, inputs, mismatches = graphs + 1, inputs + count, mismatches + wrong
             if graphs % 50 == 0:
@@ -66,9 +68,9 @@ def _graphs(random_graphs: int) -> Iterator[tuple[str, Graph, NDArray[np.int8]]]
         yield f"random{seed}", graph, quantize_input(graph, drawn.samples[:INPUTS])
 
 
-def _check_graph(library: Library, name: str, graph: Graph, x: NDArray[np.int8]) -> tuple[int, int]:
+def _check_graph(library: Library, kernels: KernelSet, name: str, graph: Graph, x: NDArray[np.int8]) -> tuple[int, int]:
     """Mismatches, and inputs."""
-    planned = plan(graph, KERNEL_SETS["cmsis_nn"])
+    planned = plan(graph, kernels, Spare(None))
     elf, seen = library.link(planned, name)
     rng = np.random.default_rng(len(graph.ops))
     given = {slot.mask: rng.integers(0, 2, (len(x), slot.groups), np.uint8) for slot in planned.gates}

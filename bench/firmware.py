@@ -15,7 +15,7 @@ from pathlib import Path
 from acsgen.emit.calls import Writer
 from acsgen.emit.cmsis import ENTRY_POINTS
 from acsgen.emit.libraries import LIBRARIES
-from acsgen.emit.project import Project, generate
+from acsgen.emit.project import Project, generate, kernel_sources
 from acsgen.emit.render import model_files
 from acsgen.emit.surroundings import board_manifest
 from acsgen.errors import AcsgenError
@@ -30,12 +30,14 @@ from acsgen.target.build import BuildResult, build
 FLAGS = ("-std=c11", "-O2", "-w", "-ffunction-sections", "-fdata-sections")
 
 
-def build_project(graph: Graph, board: Board, folder: Path, name: str) -> tuple[Project, BuildResult]:
-    """A project for the board's first kernel set in `folder`/`name`, generated and built anew."""
+def build_project(
+    graph: Graph, board: Board, folder: Path, name: str, kernels: str | None = None
+) -> tuple[Project, BuildResult]:
+    """A project in `folder`/`name`, generated and built anew. kernels: a set's name; None: the board's first one."""
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / f"{name}.acsq"
     save_acsq(graph, model)
-    project = generate(model, board, folder / name, name="net", force=(folder / name).exists())
+    project = generate(model, board, folder / name, name="net", kernels=kernels, force=(folder / name).exists())
     return project, build(project.path)
 
 
@@ -69,7 +71,8 @@ def make_library(board: Board, kernels: KernelSet, folder: Path) -> Library:
     firmware = resource_dir("firmware")
     objects = folder / "objects"
     objects.mkdir(parents=True, exist_ok=True)
-    sources = [*(firmware / "runtime").glob("*.c"), *(firmware / "kernels" / kernels.name).glob("*.c")]
+    sources = [*(firmware / "runtime").glob("*.c")]
+    sources += [path for path in kernel_sources(kernels) if path.suffix in (".c", ".S")]
     sources += [path for path in (firmware / "app").glob("*.c") if path.name != "main.c"]
     sources += [path for path in _ports(board) if path.suffix == ".c"]
     headers = {path.parent for path in (*sources, *_ports(board))}

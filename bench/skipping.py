@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What skipping saves, exactly: instructions against multiply-accumulates, memory, and bits.
 
-    python -m bench.skipping [--json FILE] [--graphs N] [--nets NAME ...]
+    python -m bench.skipping [--json FILE] [--graphs N] [--nets NAME ...] [--kernels SET]
 
-Counted in QEMU (Cortex-M4, kernel set cmsis_nn). Every network of `bench.networks` is run at several densities with
-masks drawn at random; `dense` is its ungated twin, gates count on the gated side of both ratios:
+Counted in QEMU (Cortex-M4, kernel set cmsis_nn unless told otherwise). Every network of `bench.networks` is run at
+several densities with masks drawn at random; `dense` is its ungated twin, gates count on the gated side of both ratios:
 
     efficiency = (instructions gated / instructions dense) / (MACs gated / MACs dense)
 
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from acsgen.graph.ungate import ungate
-from acsgen.plan import Plan
+from acsgen.plan import KERNEL_SETS, Plan
 from acsgen.report.tables import columns_table, count
 from acsgen.target.boards import load_board
 from acsgen.target.build import BuildResult
@@ -80,13 +80,13 @@ class Measured:
     overhead: float
 
 
-def measure(network: Network, folder: Path) -> Measured:
+def measure(network: Network, kernels: str, folder: Path) -> Measured:
     """Builds a network and its ungated twin, and runs both."""
     graph = int8_graph(network.build())
     board = load_board(BOARD)
     place = folder / f"{network.net}-{network.mask}"
     with ThreadPoolExecutor(2) as pool:
-        built = pool.map(lambda pair: build_project(pair[0], board, place, pair[1]), _pairs(graph))
+        built = pool.map(lambda pair: build_project(pair[0], board, place, pair[1], kernels), _pairs(graph))
         (gated, gated_elf), (twin, twin_elf) = built
     x = np.random.default_rng(1).integers(-128, 128, graph.shape(graph.input), np.int8)
     with Emulator(board, twin_elf.elf) as emulator:
@@ -133,22 +133,24 @@ def _of_gates(plan: Plan, instructions: dict[int, int]) -> int:
     return sum(instructions[i] for i, step in enumerate(plan.steps) if step.op.output in leading)
 
 
-def memory(folder: Path) -> tuple[Plan, BuildResult]:
+def memory(kernels: str, folder: Path) -> tuple[Plan, BuildResult]:
     """MLPerf Tiny's ResNet8."""
-    project, built = build_project(int8_graph(image_classification()), load_board(BOARD), folder, "resnet8")
+    project, built = build_project(int8_graph(image_classification()), load_board(BOARD), folder, "resnet8", kernels)
     return project.plan, built
 
 
-def bench(nets: Iterable[Network], graphs: int, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def bench(
+    nets: Iterable[Network], kernels: str, graphs: int, folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
     """All of it; what stands in skipping.json."""
     measured = []
     for network in nets:
         say(f"{network.net}, masks by {network.mask}")
-        measured.append(measure(network, folder))
+        measured.append(measure(network, kernels, folder))
     say("ResNet8")
-    plan, built = memory(folder)
+    plan, built = memory(kernels, folder)
     say("exactness")
-    exact = check(BOARD, graphs, folder / "exactness", say)
+    exact = check(BOARD, KERNEL_SETS[kernels], graphs, folder / "exactness", say)
     rows = [row for net in measured for row in net.rows]
     _print(measured, plan, built.ram_bytes)
     return {
@@ -189,6 +191,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=RESULT, help=f"where the figures go ({RESULT})")
     parser.add_argument("--graphs", type=int, default=GRAPHS, help=f"random graphs for exactness ({GRAPHS})")
     parser.add_argument("--nets", nargs="*", choices=sorted({n.net for n in NETWORKS}), help="only these")
+    parser.add_argument("--kernels", default="cmsis_nn", choices=KERNEL_SETS, help="kernel set (cmsis_nn)")
     arguments = parser.parse_args()
     start = time.monotonic()
 
@@ -197,7 +200,7 @@ def main() -> int:
 
     nets = [n for n in NETWORKS if arguments.nets is None or n.net in arguments.nets]
     with tempfile.TemporaryDirectory() as folder:
-        figures = bench(nets, arguments.graphs, Path(folder), say)
+        figures = bench(nets, arguments.kernels, arguments.graphs, Path(folder), say)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     exact = figures["exactness"]

@@ -15,6 +15,8 @@ from acsgen.target.boards import Board
 BASE_CODE_BYTES = 3900
 #: Bytes of flash that a step takes: its call, and its layer where it has one.
 STEP_BYTES, LAYER_STEP_BYTES = 50, 140
+#: Bytes of flash that gathering open input groups takes, once for all layers that do.
+JOIN_BYTES = 1400
 #: Bytes of RAM that the port and the application have for themselves.
 PORT_RAM_BYTES = 128
 
@@ -71,4 +73,5 @@ def least_code_bytes(planned: Plan) -> int:
     kernels = sum(code.get(kernel, 0) for kernel in planned.kernels)
     with_layer = sum(step.kernel.removesuffix("_join") in code for step in planned.steps)
     without = len(planned.steps) - with_layer
-    return BASE_CODE_BYTES + kernels + LAYER_STEP_BYTES * with_layer + STEP_BYTES * without
+    joins = JOIN_BYTES if any(step.kernel == "conv_join" for step in planned.steps) else 0
+    return BASE_CODE_BYTES + kernels + joins + LAYER_STEP_BYTES * with_layer + STEP_BYTES * without

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acsgen import __version__
-from acsgen.emit.calls import Call, Writer
+from acsgen.emit.calls import Writer
+from acsgen.emit.places import Call
 from acsgen.resources import resource_dir
 
 #: The width that generated C keeps to.
@@ -58,7 +59,7 @@ def model_files(writer: Writer, fingerprint: int) -> dict[str, str]:
         "input_bytes": prod(graph.shape(graph.input)),
         "output_bytes": prod(graph.shape(graph.output)),
         "offsets": [*writer.offsets(), *writer.scratches()],
-        "calls": [_seen(writer, call) for call in writer.calls],
+        "calls": [_seen(writer, index, call) for index, call in enumerate(writer.calls)],
         "arrays": writer.arrays,
     }
     env = environment()
@@ -72,15 +73,18 @@ def model_files(writer: Writer, fingerprint: int) -> dict[str, str]:
     return {path: env.get_template(template).render(context) for path, template in targets.items()}
 
 
-def _seen(writer: Writer, call: Call) -> dict[str, Any]:
+def _seen(writer: Writer, index: int, call: Call) -> dict[str, Any]:
     """A call with what an observer sees behind it."""
     buffer = writer.plan.buffers[call.step.output]
     is_mask = call.step.kernel == "gate"
     return {
         "comment": call.comment,
+        "lists": writer.made_lists(index),
+        "when": " || ".join(f"{writer.count_of(name)} > 0" for name in call.step.when),
+        "choice": len(call.step.when) > 1,
         "code": call.code,
         "fallible": call.fallible,
-        "layer": call.layer,
+        "layers": call.layers,
         "seen": f"{writer.name(buffer.name)}.open" if is_mask else writer.place(buffer.name),
         "seen_bytes": buffer.bytes,
     }

@@ -18,6 +18,7 @@ from keras import ops
 
 from acsgen.frontend.keras import read_model
 from acsgen.plan import plan
+from acsgen.plan.lists import Bits, gates_in
 from acsgen.quantize import prepare
 
 __all__ = ["MacTable", "MacTerm", "mac_table"]
@@ -25,20 +26,26 @@ __all__ = ["MacTable", "MacTerm", "mac_table"]
 
 @dataclass(frozen=True)
 class MacTerm:
-    """MACs of one operator with all gates open, and the gates whose densities (share of open
-    groups) they are multiplied by: none, that of the outputs, that of the inputs, or both."""
+    """MACs of one operator with all gates open, and the lists whose densities (share of active
+    groups) they are multiplied by: none, that of the outputs, that of the inputs, or both.
+    when: without an active group in any of these lists there are none at all."""
 
     layer: str
-    gates: tuple[str, ...]
+    lists: tuple[str, ...]
     macs: int
+    when: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class MacTable:
-    """MACs of a network: `terms` in running order, `gates` the gate layers' names and sizes."""
+    """MACs of a network: `terms` in running order, `gates` the gate layers' names and sizes.
+
+    lists: what the groups of each list hang on; a gate's own list has the gate's name.
+    """
 
     terms: tuple[MacTerm, ...]
     gates: Mapping[str, int]
+    lists: Mapping[str, Bits]
 
     @property
     def dense(self) -> int:
@@ -47,8 +54,9 @@ class MacTable:
 
     @property
     def fixed(self) -> int:
-        """MACs that no mask can save."""
-        return sum(term.macs for term in self.terms if not term.gates)
+        """MACs that no mask can save: those with every gate closed."""
+        closed = {name: np.zeros((1, groups)) for name, groups in self.gates.items()}
+        return int(np.ravel(self.executed(closed))[0])
 
     @property
     def skippable(self) -> float:
@@ -60,24 +68,42 @@ class MacTable:
         return {term.layer: term.macs for term in self.terms if term.macs}
 
     def executed(self, masks: Mapping[str, Any]) -> Any:
-        """(B,) MACs of each input, float64 from arrays, differentiable float32 from tensors.
+        """(B,) MACs of each input, float64 from arrays, differentiable float32 from tensors; () if none can be saved.
 
         `masks`: gate layer name -> (B, G) tensor or array of zeros and ones.
         """
         # float64 counts exactly; a float32 tensor would not beyond 16.7 M.
         numeric = all(isinstance(mask, np.ndarray) for mask in masks.values())
-        density = {
-            name: mask.mean(axis=-1, dtype=np.float64) if numeric else ops.mean(mask, axis=-1)
-            for name, mask in masks.items()
-        }
-        total: Any = float(self.fixed)
+        density = {name: _density(bits, masks, numeric) for name, bits in self.lists.items()}
+        total: Any = float(sum(term.macs for term in self.terms if not (term.lists or term.when)))
         for term in self.terms:
-            if term.gates:
+            if term.lists or term.when:
                 share: Any = float(term.macs)
-                for gate in term.gates:
-                    share = share * density[gate]
+                for name in term.lists:
+                    share = share * density[name]
+                if term.when:
+                    share = share * _any_open([self.lists[name] for name in term.when], masks)
                 total = total + share
         return np.rint(total) if numeric else total
+
+
+def _density(bits: Bits, masks: Mapping[str, Any], numeric: bool) -> Any:
+    """Share of the groups that are active, (B,): the mean over bits of masks (B, G), and over what is always there."""
+    total: Any = float(bits.count(None))
+    for gate in gates_in(bits):
+        mask = masks[gate].astype(np.float64) if numeric else masks[gate]
+        times = np.bincount([bit[1] for bit in bits if bit and bit[0] == gate], minlength=int(mask.shape[-1]))
+        counted = mask @ times if numeric else ops.sum(mask * times.astype(np.float32), axis=-1)
+        total = total + counted
+    return total / len(bits)
+
+
+def _any_open(lists: list[Bits], masks: Mapping[str, Any]) -> Any:
+    """1 where any bit of these lists is open, else 0: (B,); differentiable in every bit."""
+    all_closed: Any = 1.0
+    for name, index in dict.fromkeys(bit for bits in lists for bit in bits if bit):
+        all_closed = all_closed * (1.0 - masks[name][..., index])
+    return 1.0 - all_closed
 
 
 def mac_table(model: keras.Model) -> MacTable:
@@ -86,10 +112,12 @@ def mac_table(model: keras.Model) -> MacTable:
     Raises AcsgenError where the compiler does not support a layer.
     """
     planned = plan(prepare(read_model(model)))
-    return MacTable(
-        tuple(
-            MacTerm(step.op.name, tuple(gate for gate in (step.active, step.joined) if gate), step.macs)
-            for step in planned.steps
-        ),
-        {slot.mask: slot.groups for slot in planned.gates},
+    names = {op.output: op.name for op in planned.graph.ops}
+    terms = tuple(
+        MacTerm(names[term.output], tuple(name for name in (term.active, term.joined) if name), term.macs, term.when)
+        for term in planned.terms
+        if term.output in names
     )
+    used = dict.fromkeys(name for term in terms for name in (*term.lists, *term.when))
+    gates = {slot.mask: slot.groups for slot in planned.gates}
+    return MacTable(terms, gates, {name: planned.bits(name) for name in used})

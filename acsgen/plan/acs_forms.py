@@ -12,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acsgen.graph.ops import Pair
+from acsgen.plan.arena import ALIGNMENT
 from acsgen.plan.conv_case import ConvCase, Form
 
 #: Output channels and pixels of a tile.
 QUAD, TILE_PIXELS = 4, 2
+#: Words of a quad in the table to finish with.
+FINISH_WORDS = 16
 #: Output rows that are computed from a window.
 SERVED_ROWS = 2
 #: Scratch that the columns of several tiles take, and what they take of what is spare; one tile has what it needs.
@@ -51,12 +54,12 @@ def conv_forms(case: ConvCase) -> tuple[Form, ...]:
         forms.append(
             Form(
                 "winograd",
-                winograd_scratch(case, 1),
+                join_scratch(case, winograd_scratch(case, 1)),
                 _band_bytes(case, 2 * case.target[1]),
                 _constant_bytes(case, words),
                 _winograd_instructions(case),
                 "Winograd's way, F(2x2, 3x3).",
-                winograd_scratch(case, case.target[0] // 2),
+                join_scratch(case, winograd_scratch(case, case.target[0] // 2)),
             )
         )
     return tuple(forms)
@@ -66,15 +69,17 @@ def _tiled(case: ConvCase, name: str, tap_words: int, why: str) -> Form:
     words = tap_words * prod(case.kernel)
     costs = _constant_bytes(case, words), _tile_instructions(case), why
     if is_window(case):
-        return Form(name, window_scratch(case, words), _band_bytes(case, SERVED_ROWS * case.target[1]), *costs)
+        scratch = join_scratch(case, window_scratch(case, words))
+        return Form(name, scratch, _band_bytes(case, SERVED_ROWS * case.target[1]), *costs)
     tiles, scratch = column_scratch(case, words, COLUMN_BYTES)
     _, most = column_scratch(case, words, MOST_COLUMN_BYTES)
-    return Form(name, scratch, tiles * _band_bytes(case, TILE_PIXELS), *costs, most)
+    band = tiles * _band_bytes(case, TILE_PIXELS)
+    return Form(name, join_scratch(case, scratch), band, *costs, join_scratch(case, most))
 
 
 def _constant_bytes(case: ConvCase, pair_words: int) -> int:
     """Of all quads: so many words for each pair of input channels, and 16 to finish with."""
-    return 4 * len(channels_of_quads(case)) * (pair_words * pairs_of(case) + 16)
+    return 4 * len(channels_of_quads(case)) * (pair_words * pairs_of(case) + FINISH_WORDS)
 
 
 def _tile_instructions(case: ConvCase) -> int:
@@ -196,6 +201,21 @@ def _column_tile(case: ConvCase) -> int:
 def _band_bytes(case: ConvCase, pixels: int) -> int:
     """acs_band_bytes()."""
     return -(-pixels * case.target[2] // 4) * 4
+
+
+def join_scratch(case: ConvCase, convolving: int) -> int:
+    """Bytes of an image that is scaled on the way, of the table to finish with where closed groups add to it; and of
+    what adds that up, which lies where the convolution works later."""
+    image = _aligned(prod(case.source)) if case.scaled else 0
+    if not case.constants:
+        return image + convolving
+    table = _aligned(4 * FINISH_WORDS * len(channels_of_quads(case)))
+    adding = _aligned(case.input_groups) + _run_bytes(case) + 4 * pairs_of(case)
+    return image + table + max(convolving, adding)
+
+
+def _aligned(count: int) -> int:
+    return -(-count // ALIGNMENT) * ALIGNMENT
 
 
 def depthwise_scratch(kernel: Pair, channels: int, columns: int) -> int:

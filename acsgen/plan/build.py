@@ -27,20 +27,19 @@ from acsgen.graph import (
     Reshape,
     Shuffle,
 )
-from acsgen.graph.ops import image_shape
+from acsgen.graph.ops import Padding
 from acsgen.plan.choose import Chosen, Spare, choose, without_largest
-from acsgen.plan.conv_case import Form, conv_case
-from acsgen.plan.cost import pack_limit
+from acsgen.plan.conv_case import Form
+from acsgen.plan.convolutions import plan_convolution
 from acsgen.plan.fuse import fused_into_convolution, pools_in_place
 from acsgen.plan.kernel_sets import CMSIS_NN, KernelSet
-from acsgen.plan.layout import layouts_of, listed_tensors, read_layout
-from acsgen.plan.masks import Mask, masks_of
+from acsgen.plan.layout import layouts_of, listed_tensors, read_as_image
+from acsgen.plan.lists import ListSlot
+from acsgen.plan.masks import MAX_GROUPS, Mask, keeps_groups, masks_of
 from acsgen.plan.memory import give_places
+from acsgen.plan.needs import needs_of
 from acsgen.plan.order import orders
 from acsgen.plan.plan import Buffer, GateSlot, Plan, Step, root_of
-
-#: A list of groups is made of bytes.
-MAX_GROUPS = 256
 
 
 def plan(graph: Graph, kernels: KernelSet = CMSIS_NN, spare: Spare | None = None) -> Plan:
@@ -53,30 +52,36 @@ def plan(graph: Graph, kernels: KernelSet = CMSIS_NN, spare: Spare | None = None
         if graph.shape(gate.output)[0] > MAX_GROUPS:
             raise AcsgenError(f"Gate '{gate.name}': {graph.shape(gate.output)[0]} groups, at most {MAX_GROUPS} work")
     masks = masks_of(graph)
-    drafts = [_drafted(graph, kernels, masks, ops, {}) for ops in orders(graph, masks)]
+    layouts = layouts_of(graph, graph.ops, masks)
+    listed = listed_tensors(graph, graph.ops, masks, layouts)
+    needs = needs_of(graph, masks, listed)
+
+    def drafted(ops: tuple[Op, ...], chosen: Chosen) -> tuple[_Draft, Plan]:
+        draft = _Draft(graph, kernels, masks, layouts, listed, needs, ops, chosen)
+        return draft, _planned(draft)
+
+    drafts = [drafted(ops, {}) for ops in orders(graph, masks, needs)]
     draft, planned = min(drafts, key=lambda drafted: drafted[1].arena_bytes)
     if spare is None or not draft.offers:
         return planned
     chosen: Chosen | None = choose(draft.offers, spare)
     while chosen is not None:
-        faster = _drafted(graph, kernels, masks, draft.ops, chosen)[1]
+        faster = drafted(draft.ops, chosen)[1]
         if spare.arena_bytes is None or faster.arena_bytes <= spare.arena_bytes:
             return faster
         chosen = without_largest(draft.offers, chosen)
     return planned
 
 
-def _drafted(
-    graph: Graph, kernels: KernelSet, masks: Mapping[str, Mask], ops: tuple[Op, ...], chosen: Chosen
-) -> tuple[_Draft, Plan]:
-    layouts = layouts_of(graph, ops, masks)
-    draft = _Draft(graph, kernels, masks, layouts, listed_tensors(graph, ops, masks, layouts), ops, chosen)
-    for op in ops:
+def _planned(draft: _Draft) -> Plan:
+    """The plan of the operators in the draft's order."""
+    graph = draft.graph
+    for op in draft.ops:
         _PLANNERS[type(op)](draft, op)
     result = draft.read(graph.output, 1)
     if draft.root(result) == graph.input:
         raise AcsgenError(f"graph '{graph.name}' computes nothing")
-    return draft, draft.finish(result)
+    return draft.finish(result)
 
 
 @dataclass
@@ -88,6 +93,7 @@ class _Draft:
     masks: Mapping[str, Mask]
     layouts: Mapping[str, int]
     listed: set[str]
+    needs: Mapping[str, tuple[str, ...]]
     ops: tuple[Op, ...]
     chosen: Chosen
     offers: dict[str, tuple[Form, ...]] = field(default_factory=dict)
@@ -111,11 +117,29 @@ class _Draft:
         mask = self.masks[op.output] if op.output in self.listed else None
         self.define(op.output, op.output, self.layouts[op.output], mask=mask, shares=shares)
         macs = op.macs(*self.graph.input_shapes(op))
-        self.steps.append(Step(kernel, op, inputs, op.output, macs=macs, **details))  # type: ignore[arg-type]
+        when = self.needs.get(op.output, ())
+        self.steps.append(Step(kernel, op, inputs, op.output, when=when, macs=macs, **details))  # type: ignore[arg-type]
 
     def active(self, tensor: str) -> str | None:
-        """The gate by whose list `tensor` is written."""
-        return self.masks[tensor].gate if tensor in self.listed else None
+        """The list by which `tensor` is written."""
+        return self.masks[tensor].list if tensor in self.listed else None
+
+    def image_of(self, tensor: str) -> str:
+        """The image whose list the readers of a flattened tensor go by, without its being flattened; or itself."""
+        producer = self.graph.producer(tensor)
+        if not isinstance(producer, Flatten) or keeps_groups(self.graph, producer):
+            return tensor
+        image = producer.inputs[0]
+        return image if image in self.listed and read_as_image(self.graph, producer) else tensor
+
+    def scaling_before(self, tensor: str) -> DepthwiseConv2D | None:
+        """The 1x1 depthwise convolution that the only reader of `tensor` does while it gathers the open groups."""
+        op, readers = self.graph.producer(tensor), self.graph.consumers(tensor)
+        if not isinstance(op, DepthwiseConv2D) or tensor not in self.listed or len(readers) != 1:
+            return None
+        joins = isinstance(readers[0], Conv2D) and readers[0].groups == 1
+        plain = (op.kernel, op.stride, op.padding) == ((1, 1), (1, 1), Padding())
+        return op if joins and plain and self.masks[tensor].closed == "constant" else None
 
     def read(self, tensor: str, groups: int) -> str:
         """A buffer that holds `tensor` in the wanted layout; converts if there is none yet."""
@@ -140,7 +164,8 @@ class _Draft:
             cleared = kernel == "ungroup" and mask is not None and mask.closed == "zero"
             self.define(name, tensor, groups, mask=None if cleared else mask)
             why = "A reader of this tensor wants another layout."
-            self.steps.append(Step(kernel, op, (source,), name, active=self.active(tensor), why=why))
+            when = self.needs.get(tensor, ())
+            self.steps.append(Step(kernel, op, (source,), name, active=self.active(tensor), when=when, why=why))
         return name
 
     def root(self, name: str) -> str:
@@ -162,7 +187,22 @@ class _Draft:
 
     def finish(self, result: str) -> Plan:
         """Gives every buffer its place."""
-        return give_places(self.graph, self.kernels, self.steps, self.buffers, _gate_slots(self.graph), result)
+        gates = _gate_slots(self.graph)
+        lists = self._list_slots(2 * sum(gate.groups for gate in gates))
+        return give_places(self.graph, self.kernels, self.steps, self.buffers, gates, lists, result)
+
+    def _list_slots(self, at: int) -> tuple[ListSlot, ...]:
+        """The lists that no gate writes by itself, in the order in which steps read them, from `at` on."""
+        bits = {mask.list: mask.bits for mask in self.masks.values()}
+        gates = {gate.output for gate in self.graph.gates}
+        slots: dict[str, ListSlot] = {}
+        for i, step in enumerate(self.steps):
+            holes = self.buffers[step.output].mask
+            for name in (step.active, step.joined, holes.list if holes else None, *step.when):
+                if name and name not in gates and name not in slots:
+                    slots[name] = ListSlot(name, bits[name], at, i)
+                    at += len(bits[name])
+        return tuple(slots.values())
 
 
 def _gate_slots(graph: Graph) -> tuple[GateSlot, ...]:
@@ -180,57 +220,9 @@ def _gate_slots(graph: Graph) -> tuple[GateSlot, ...]:
 # --- one planner for each operator -----------------------------------------------------------------
 
 
-def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
-    if isinstance(op, Dense):
-        source = draft.read(op.inputs[0], 1)
-        shape: tuple[int, ...] = (1, 1, op.weights.shape[1])
-        groups = 1
-        kernel, weights_per_input = (1, 1), op.weights.shape[0]
-    else:
-        shape = image_shape(draft.graph.shape(op.inputs[0]))
-        groups = read_layout(op, draft.layouts[op.inputs[0]])
-        source = draft.read(op.inputs[0], groups)
-        kernel, weights_per_input = op.kernel, op.weights.shape[0] * prod(op.kernel)
-    active = draft.active(op.output)
-    form = _form(draft, op, groups)
-    if groups == 1 or (isinstance(op, Conv2D) and op.groups > 1):
-        why = f"Only the groups that {active} opens." if active else "Every group."
-        scratch = form.scratch_bytes if form else draft.kernels.conv_scratch(kernel, shape[2] // groups)
-        draft.write(op, "conv", source, active=active, scratch_bytes=scratch, why=why, **_formed(form))
-        return
-    joined = draft.active(op.inputs[0])
-    limit, scratch = 0, form.scratch_bytes if form else 0
-    why = f"Reads what {joined} opens." if joined else "Reads every group."
-    if draft.kernels.packs:
-        pixels = prod(image_shape(draft.graph.shape(op.output))[:2])
-        limit = pack_limit(groups, pixels) if joined else 0
-        scratch = prod(shape) + 4 + draft.kernels.conv_scratch(kernel, shape[2])
-        why = "Reads all groups as NHWC."
-    if limit:
-        scratch += weights_per_input * shape[2] * limit // groups + 4
-        why = f"Packs what {joined} opens, up to {limit} of {groups} groups."
-    skips: dict[str, Any] = {"active": active, "joined": joined, "pack_limit": limit}
-    draft.write(op, "conv_join", source, **skips, scratch_bytes=scratch, why=why, **_formed(form))
-
-
-def _form(draft: _Draft, op: Conv2D | Dense, groups: int) -> Form | None:
-    """How a convolution that reads `groups` groups is emitted; None: the kernel set takes plain constants only."""
-    if draft.kernels.conv_forms is None:
-        return None
-    source, target = (draft.graph.tensors[name] for name in (op.inputs[0], op.output))
-    forms = draft.kernels.conv_forms(conv_case(op, source, target, groups, draft.layouts[op.output]))
-    draft.offers[op.name] = forms
-    return draft.form_of(op)
-
-
-def _formed(form: Form | None) -> dict[str, Any]:
-    """The details of a step that its form decides."""
-    if form is None:
-        return {}
-    return {"form": form.name, "form_why": form.why, "most_scratch_bytes": form.most_scratch_bytes}
-
-
 def _depthwise(draft: _Draft, op: DepthwiseConv2D) -> None:
+    if draft.scaling_before(op.output):
+        return
     groups = draft.layouts[op.output]
     source = draft.read(op.inputs[0], groups)
     _, width, channels = draft.graph.shape(op.output)
@@ -270,8 +262,15 @@ def _shuffle(draft: _Draft, op: Shuffle) -> None:
 
 
 def _concatenate(draft: _Draft, op: Concatenate) -> None:
-    """Side by side as NHWC; what a gate closed arrives as zeros."""
-    draft.write(op, "concat", *(draft.read(name, 1) for name in op.inputs))
+    """Group behind group, those that are open, or side by side as NHWC; what a gate closed is zero there."""
+    if (groups := draft.layouts[op.output]) > 1:
+        channels = draft.graph.shape(op.output)[-1]
+        parts = [draft.read(name, draft.graph.shape(name)[-1] * groups // channels) for name in op.inputs]
+        draft.write(op, "join", *parts, active=draft.active(op.output))
+        return
+    masked = any(name in draft.masks for name in op.inputs)
+    why = "As NHWC: some reader needs closed groups, or none leaves them out." if masked else ""
+    draft.write(op, "concat", *(draft.read(name, 1) for name in op.inputs), why=why)
 
 
 def _pad(draft: _Draft, op: Pad) -> None:
@@ -279,9 +278,13 @@ def _pad(draft: _Draft, op: Pad) -> None:
 
 
 def _reshape(draft: _Draft, op: Flatten | Reshape) -> None:
-    """NHWC in memory order is in every other shape already."""
-    source = draft.read(op.inputs[0], 1)
-    draft.define(op.output, op.output, 1, shares=source)
+    """NHWC in memory order is in every other shape already, and so are the groups of a single pixel."""
+    if isinstance(op, Flatten) and keeps_groups(draft.graph, op):
+        source = draft.read(op.inputs[0], draft.layouts[op.output])
+        mask = draft.masks[op.output] if op.output in draft.listed else None
+        draft.define(op.output, op.output, draft.layouts[op.output], mask=mask, shares=source)
+    elif draft.image_of(op.output) == op.output:
+        draft.define(op.output, op.output, 1, shares=draft.read(op.inputs[0], 1))
 
 
 def _gate(draft: _Draft, op: Gate) -> None:
@@ -303,8 +306,8 @@ def _apply_mask(draft: _Draft, op: ApplyMask) -> None:
 
 
 _PLANNERS: dict[type[Op], Callable[[_Draft, Any], None]] = {
-    Conv2D: _conv,
-    Dense: _conv,
+    Conv2D: plan_convolution,
+    Dense: plan_convolution,
     DepthwiseConv2D: _depthwise,
     MaxPool: _pool("max_pool"),
     AvgPool: _pool("avg_pool"),

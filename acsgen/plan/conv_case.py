@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -16,9 +16,11 @@ from acsgen.graph.ops import Pair, Requantize, Shape, image_shape
 
 @dataclass(frozen=True)
 class ConvCase:
-    """A convolution, or a fully connected layer as a 1x1 convolution of a 1x1 image.
+    """A convolution, or a fully connected layer as one whose kernel is as large as its image.
 
     source, target: of the tensors, images (H, W, C). input_groups, output_groups: of their layouts.
+    constants: closed input groups hold a constant that is not zero. scaled: a 1x1 depthwise convolution is done on
+    the way to it.
     """
 
     op: Conv2D | Dense
@@ -28,12 +30,18 @@ class ConvCase:
     output_zero_point: int
     input_groups: int
     output_groups: int
+    constants: bool = False
+    scaled: bool = False
+
+    def behind(self, constants: bool, scaled: bool) -> ConvCase:
+        """The same with closed groups of constants, or behind a layer that scales."""
+        return replace(self, constants=constants, scaled=scaled)
 
     @property
     def weights(self) -> NDArray[Any]:
         """(output channel, row, column, input channel that it reads)."""
         weights: NDArray[Any] = self.op.weights
-        return weights if isinstance(self.op, Conv2D) else weights[:, None, None, :]
+        return weights if isinstance(self.op, Conv2D) else weights.reshape(len(weights), *self.source)
 
     @property
     def requantize(self) -> Requantize:
@@ -94,11 +102,15 @@ class Form:
     most_scratch_bytes: int = 0
 
 
-def conv_case(op: Conv2D | Dense, source: Tensor, target: Tensor, input_groups: int, output_groups: int) -> ConvCase:
-    """The case of an operator between two tensors of an int8 graph."""
-    dense = isinstance(op, Dense)
-    source_shape, target_shape = (
-        (1, 1, prod(tensor.shape)) if dense else image_shape(tensor.shape) for tensor in (source, target)
-    )
+def conv_case(
+    op: Conv2D | Dense, source: Tensor, target: Tensor, input_groups: int, output_groups: int, joins: bool = False
+) -> ConvCase:
+    """The case of an operator between two tensors of an int8 graph.
+
+    joins: a fully connected layer reads the image as it lies, by the list of its groups, not a single pixel.
+    """
+    target_shape, source_shape = image_shape(target.shape), image_shape(source.shape)
+    if isinstance(op, Dense) and not joins:
+        source_shape = (1, 1, prod(source_shape))
     points = source.zero_point, target.zero_point
     return ConvCase(op, source_shape, target_shape, *points, input_groups, output_groups)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from acsgen.errors import AcsgenError
 from acsgen.graph.ops import image_shape
-from acsgen.plan.plan import Buffer, Plan, Step, count_macs
+from acsgen.plan.lists import Bits, with_lists
+from acsgen.plan.plan import Buffer, Plan, Step, Term, count_macs
 
-VERSION = 1
+VERSION = 2
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
@@ -31,7 +33,9 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "gates": [
             {"mask": g.mask, "groups": g.groups, "offset": g.offset, "list_offset": g.list_offset} for g in plan.gates
         ],
+        "lists": [{"name": s.name, "bits": s.bits, "offset": s.offset, "step": s.step} for s in plan.lists],
         "buffers": [_buffer(buffer) for buffer in plan.buffers.values()],
+        "terms": [term._asdict() for term in plan.terms],
         "steps": [_step(plan, index, step) for index, step in enumerate(plan.steps)],
     }
 
@@ -61,11 +65,14 @@ def _step(plan: Plan, index: int, step: Step) -> dict[str, Any]:
         "tensor": written.tensor,
         "shape": written.shape,
         "groups": written.groups,
-        "unwritten_where_closed": written.mask.gate if written.mask else None,
+        "unwritten_where_closed": written.mask.list if written.mask else None,
         "active": step.active,
         "joined": step.joined,
+        "when": step.when,
+        "before": step.before.name if step.before else None,
         "macs": step.macs,
         "pack_limit": step.pack_limit,
+        "closed_inputs": step.closed,
         "residual": step.residual.name if step.residual else None,
         "rows": step.rows,
         "form": step.form,
@@ -80,7 +87,8 @@ def _step(plan: Plan, index: int, step: Step) -> dict[str, Any]:
 class Observed:
     """A tensor as firmware shows it after a step.
 
-    groups: of its layout. unwritten: the gate whose closed groups hold anything in mode SKIP, or None.
+    groups: of its layout. when: it holds nothing at all in mode SKIP unless one of these lists has an active
+    group; (): it always does. unwritten: the list outside of which groups hold anything in mode SKIP, or None.
     """
 
     index: int
@@ -89,6 +97,22 @@ class Observed:
     groups: int
     unwritten: str | None
     is_mask: bool
+    when: tuple[str, ...]
+
+    def used(self, lists: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+        """Which channels hold something in mode SKIP: (C,), or (N, C) for masks of N runs.
+
+        lists: masks of gates and lists (..., G), as `PlanFile.with_lists` gives them.
+        """
+        channels = self.shape[-1]
+        used = np.ones(channels, bool)
+        if self.unwritten:
+            groups = lists[self.unwritten] != 0
+            used = np.repeat(groups, channels // groups.shape[-1], axis=-1)
+        if self.when:
+            runs = np.any([(lists[name] != 0).any(axis=-1) for name in self.when], axis=0)
+            used = used & runs[..., None]
+        return used
 
     def to_nhwc(self, raw: bytes) -> NDArray[np.int8]:
         """The bytes of one observation in the golden model's layout."""
@@ -102,11 +126,17 @@ class Observed:
 
 @dataclass(frozen=True)
 class PlanFile:
-    """What a `plan.json` says to whoever verifies a firmware."""
+    """What a `plan.json` says to whoever verifies a firmware. steps: the terms of each step."""
 
     gates: tuple[tuple[str, int], ...]
+    lists: tuple[tuple[str, Bits], ...]
     observed: tuple[Observed, ...]
-    steps: tuple[tuple[int, str | None, str | None], ...]
+    steps: tuple[tuple[Term, ...], ...]
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """As `Plan.terms`."""
+        return tuple(term for terms in self.steps for term in terms)
 
     def split_masks(self, masks: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
         """The masks of a run (..., all groups) by gate."""
@@ -118,7 +148,11 @@ class PlanFile:
 
     def macs(self, masks: Mapping[str, ArrayLike] | None = None) -> NDArray[np.int64]:
         """As `Plan.macs`."""
-        return count_macs(self.steps, masks)
+        return count_macs(self.terms, self.with_lists(masks or {}))
+
+    def with_lists(self, masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+        """As `Plan.with_lists`."""
+        return with_lists(masks, self.lists)
 
 
 def read_plan(path: Path) -> PlanFile:
@@ -129,16 +163,19 @@ def read_plan(path: Path) -> PlanFile:
             raise AcsgenError(f"{path}: plan of version {document['version']}, generate the project again")
         gates = tuple((g["mask"], g["groups"]) for g in document["gates"])
         masks = {name for name, _ in gates}
+        terms = iter([Term(**{**term, "when": tuple(term["when"])}) for term in document["terms"]])
         return PlanFile(
             gates,
+            tuple((s["name"], tuple(tuple(bit) if bit else None for bit in s["bits"])) for s in document["lists"]),
             tuple(
                 Observed(
                     s["index"], s["tensor"], tuple(s["shape"]), s["groups"], s["unwritten_where_closed"],
-                    s["tensor"] in masks,
+                    s["tensor"] in masks, tuple(s["when"]),
                 )
                 for s in document["steps"]
             ),
-            tuple((s["macs"], s["active"], s["joined"]) for s in document["steps"]),
+            # A step with a layer before has a term more.
+            tuple(tuple(islice(terms, 2 if s["before"] else 1)) for s in document["steps"]),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AcsgenError(f"{path}: no plan of an acsgen project: generate the project again") from error

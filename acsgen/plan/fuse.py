@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from acsgen.graph import Add, AvgPool, Conv2D, Dense, DepthwiseConv2D, Graph, Ma
 from acsgen.graph.ops import Padding, image_shape
 from acsgen.plan.conv_case import Form
 from acsgen.plan.kernel_sets import KernelSet
+from acsgen.plan.masks import Mask
 from acsgen.plan.plan import Buffer, Step
 
 
@@ -18,6 +20,9 @@ class Draft(Protocol):
 
     graph: Graph
     kernels: KernelSet
+    masks: Mapping[str, Mask]
+    listed: set[str]
+    needs: Mapping[str, tuple[str, ...]]
     steps: list[Step]
     buffers: dict[str, Buffer]
 
@@ -70,6 +75,8 @@ def _adds(draft: Draft, step: Step, op: Add) -> bool:
     conv, buffer = step.op, draft.buffers[step.output]
     if step.kernel not in ("conv", "conv_join") or step.residual is not None or step.active is not None:
         return False
+    if step.when != draft.needs.get(op.output, ()):
+        return False  # one may run where the other does not
     if not isinstance(conv, Conv2D) or buffer.groups > 1 or draft.graph.consumers(conv.output) != (op,):
         return False
     if conv.kernel[0] == 1:  # as acs_cmsis_has_rows
@@ -83,6 +90,7 @@ def _fuse(draft: Draft, at: int, held: str, op: Add) -> None:
     step = draft.steps[at]
     del draft.buffers[step.output]
     shape = draft.graph.shape(op.output)
+    mask = draft.masks[op.output] if op.output in draft.listed else None
     height, width, channels = image_shape(shape)
     form = draft.form_of(step.op)
     rows = min(max(1, (form or draft.kernels).band_bytes // (width * channels)), height)
@@ -90,7 +98,7 @@ def _fuse(draft: Draft, at: int, held: str, op: Add) -> None:
         rows -= rows % 2  # CMSIS-NN takes pixels by pairs
     band = form.band_bytes if form else -(-rows * width * channels // 4) * 4
     draft.buffers[op.output] = Buffer(
-        op.output, op.output, shape, 1, None, height * width * channels, None, at, at, held
+        op.output, op.output, shape, 1, mask, height * width * channels, None, at, at, held
     )
     draft.steps[at] = replace(
         step,

@@ -40,17 +40,19 @@ class KernelSet:
     name: as the user gives it. files: its sources, patterns below `firmware/kernels`. library: other people's sources
     that it calls, a key of `acsgen.emit.libraries.LIBRARIES`, or None. packs: `acs_conv_join_s8` gathers the active
     input channels, and where it pays their weights, before it convolves, and `acs_conv_s8` those of several output
-    groups; else both are read where they are. code_bytes: flash that a kernel takes when a model uses it, library
-    included: the least over the boards that the set runs on. band_bytes: a convolution that is added to a residual
-    keeps rows of about so many bytes in its scratch, at least one.
-    conv_forms: the forms that a convolution's constants may be emitted in, the one with the least constants first;
-    None: plain ones always, and `conv_scratch` and `band_bytes` say what scratch they take.
+    groups; else both are read where they are, but for plain constants and groups of fewer channels than small_group
+    in images of more than a few pixels. code_bytes: flash that a kernel takes when a model uses it, library included:
+    the least over the boards that the set runs on. band_bytes: a convolution that is added to a residual keeps rows
+    of about so many bytes in its scratch, at least one. conv_forms: the forms that a convolution's constants may be
+    emitted in, the one with the least constants first; None: plain ones always, and `conv_scratch` and `band_bytes` say
+    what scratch they take.
     """
 
     name: str
     files: tuple[str, ...]
     library: str | None
     packs: bool
+    small_group: int
     code_bytes: Mapping[str, int]
     band_bytes: int = 0
     conv_scratch: Scratch = no_scratch
@@ -70,8 +72,9 @@ CMSIS_NN = KernelSet(
     files=("cmsis_nn/*.[ch]",),
     library="cmsis_nn",
     packs=True,
+    small_group=0,
     band_bytes=1024,
-    code_bytes={"conv": 4400, "depthwise": 4700, "max_pool": 750, "avg_pool": 600, "add": 430},
+    code_bytes={"conv": 4400, "depthwise": 5100, "max_pool": 750, "avg_pool": 600, "add": 430},
     conv_scratch=_im2col_bytes,
     depthwise_scratch=lambda kernel, channels, columns: 4 * prod(kernel) * max(channels, 124) + 16,
     avg_pool_scratch=lambda kernel, channels: 4 * channels,
@@ -82,7 +85,8 @@ PORTABLE = KernelSet(
     files=("portable/*.[ch]",),
     library=None,
     packs=False,
-    code_bytes={"conv": 1000, "depthwise": 600, "max_pool": 400, "avg_pool": 400, "add": 430},
+    small_group=16,
+    code_bytes={"conv": 1000, "depthwise": 1000, "max_pool": 400, "avg_pool": 400, "add": 430},
 )
 
 #: All of `portable` but the names that make it a kernel set.
@@ -93,6 +97,7 @@ ACS = KernelSet(
     files=("acs/*.[chS]", "portable/acs_portable.h", *_PORTABLE_KERNELS),
     library=None,
     packs=False,
+    small_group=0,
     code_bytes={"conv": 10000, "depthwise": 2400, "max_pool": 400, "avg_pool": 400, "add": 430},
     conv_forms=conv_forms,
     depthwise_scratch=depthwise_scratch,

@@ -6,25 +6,38 @@ A layout is a number of groups: a tensor of C channels lies as [group][H][W][C /
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from acsgen.graph import ApplyMask, AvgPool, Conv2D, Dense, DepthwiseConv2D, Graph, MaxPool, Op, Relu
-from acsgen.plan.masks import Mask
+from acsgen.graph import (
+    ApplyMask,
+    AvgPool,
+    Concatenate,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    Graph,
+    MaxPool,
+    Op,
+    Relu,
+)
+from acsgen.graph.ops import Padding
+from acsgen.plan.lists import refined
+from acsgen.plan.masks import Mask, keeps_groups, part_bits
 
 #: Operators that work on every group by itself and keep the layout.
 PER_GROUP = (ApplyMask, AvgPool, DepthwiseConv2D, MaxPool, Relu)
 
 
-def schedule(graph: Graph, masks: Mapping[str, Mask]) -> tuple[Op, ...]:
+def schedule(graph: Graph, masks: Mapping[str, Mask], needs: Mapping[str, tuple[str, ...]]) -> tuple[Op, ...]:
     """The operators in the graph's order, but a gate before the operators that it lets skip."""
+    gates = gates_before(graph.ops, masks, needs)
     waiting = list(graph.ops)
     ready = {graph.input}
     ordered: list[Op] = []
     while waiting:
         for op in waiting:
-            mask = masks.get(op.output)
-            needs = {*op.inputs, mask.gate} if mask else set(op.inputs)
-            if needs <= ready:
+            if {*op.inputs, *gates[op.output]} <= ready:
                 break
         else:
             raise AssertionError("masks_of admits no mask whose gate depends on what it masks")
@@ -32,6 +45,18 @@ def schedule(graph: Graph, masks: Mapping[str, Mask]) -> tuple[Op, ...]:
         ordered.append(op)
         ready.add(op.output)
     return tuple(ordered)
+
+
+def gates_before(
+    ops: Iterable[Op], masks: Mapping[str, Mask], needs: Mapping[str, tuple[str, ...]]
+) -> dict[str, set[str]]:
+    """For each operator's output, the gates that must have decided before the operator runs."""
+    gates = {mask.list: set(mask.gates) for mask in masks.values()}
+    lists = {op.output: needs.get(op.output, ()) for op in ops}
+    return {
+        name: set[str]().union(*(gates[needed] for needed in lists[name]), masks[name].gates if name in masks else ())
+        for name in lists
+    }
 
 
 def layouts_of(graph: Graph, ops: tuple[Op, ...], masks: Mapping[str, Mask]) -> dict[str, int]:
@@ -49,8 +74,11 @@ def _written_layout(graph: Graph, op: Op, masks: Mapping[str, Mask], layouts: Ma
     if isinstance(op, ApplyMask):
         groups = graph.shape(op.inputs[1])[0]
         return layouts[op.inputs[0]] if layouts[op.inputs[0]] % groups == 0 else groups
-    if isinstance(op, PER_GROUP):
+    if isinstance(op, PER_GROUP) or (isinstance(op, Flatten) and keeps_groups(graph, op) and op.output in masks):
         return layouts[op.inputs[0]]
+    if isinstance(op, Concatenate) and op.output in masks:
+        bits = masks[op.output].bits
+        return len(bits) if all(part_bits(graph, op, i, bits) for i in range(len(op.inputs))) else 1
     if isinstance(op, Conv2D | Dense) and op.output != graph.output:
         return _wanted(graph, op.output, masks)
     return 1
@@ -93,21 +121,47 @@ def listed_tensors(
             continue
         if tensor == graph.output and layouts[tensor] == 1:  # the caller gets it as it is
             continue
-        if all(_goes_by_list(reader, tensor, masks, layouts, listed) for reader in graph.consumers(tensor)):
+        if tensor == graph.output and mask.closed == "constant":
+            continue
+        if all(_goes_by_list(graph, reader, tensor, masks, layouts, listed) for reader in graph.consumers(tensor)):
             listed.add(tensor)
     return listed
 
 
 def _goes_by_list(
-    reader: Op, tensor: str, masks: Mapping[str, Mask], layouts: Mapping[str, int], listed: set[str]
+    graph: Graph, reader: Op, tensor: str, masks: Mapping[str, Mask], layouts: Mapping[str, int], listed: set[str]
 ) -> bool:
     mask, own = masks[tensor], masks.get(reader.output)
-    same_gate = own is not None and own.gate == mask.gate
+    same_list = own is not None and own.list == mask.list
+    # What lies as NHWC is read as it is, but where it is a single group.
+    in_groups = layouts[tensor] > 1 or mask.groups == 1
     if isinstance(reader, ApplyMask):
-        return same_gate
+        return same_list
     if isinstance(reader, Conv2D) and reader.groups > 1:
-        return same_gate and reader.output in listed and reader.groups % mask.groups == 0
-    if isinstance(reader, PER_GROUP):
-        return same_gate and reader.output in listed
-    # Read by packing, or cleared on the way to NHWC; what lies as NHWC already is read as it is.
+        return same_list and reader.output in listed and reader.groups % mask.groups == 0
+    if isinstance(reader, PER_GROUP) or (isinstance(reader, Flatten) and keeps_groups(graph, reader)):
+        return same_list and reader.output in listed
+    if isinstance(reader, Concatenate) and own is not None and layouts[reader.output] > 1:
+        return reader.output in listed and _is_part(graph, reader, tensor, mask, own)
+    if isinstance(reader, Conv2D):
+        # Around a constant that is not zero the padding would have to be told apart from it.
+        return in_groups and (mask.closed == "zero" or reader.padding == Padding())
+    if isinstance(reader, Dense) or (isinstance(reader, Flatten) and read_as_image(graph, reader)):
+        return in_groups
+    # Cleared on the way to NHWC.
     return mask.closed == "zero" and layouts[tensor] > 1
+
+
+def _is_part(graph: Graph, reader: Concatenate, tensor: str, mask: Mask, own: Mask) -> bool:
+    """Whether a joined tensor has the bits of its part, which may be cut finer there."""
+    for i, name in enumerate(reader.inputs):
+        bits = part_bits(graph, reader, i, own.bits) if name == tensor else mask.bits
+        if bits is None or len(bits) % mask.groups or bits != refined(mask.bits, len(bits)):
+            return False
+    return True
+
+
+def read_as_image(graph: Graph, op: Flatten) -> bool:
+    """Whether nobody but Dense reads a flattened image: it can read the image, for memory order is the same."""
+    readers = graph.consumers(op.output)
+    return op.output != graph.output and bool(readers) and all(isinstance(reader, Dense) for reader in readers)

@@ -12,6 +12,7 @@ from acsgen.graph.ops import image_shape
 from acsgen.plan import arena
 from acsgen.plan.cost import together_saves
 from acsgen.plan.kernel_sets import KernelSet
+from acsgen.plan.lists import ListSlot
 from acsgen.plan.plan import Buffer, GateSlot, Plan, Step, root_of
 
 
@@ -21,10 +22,12 @@ def give_places(
     steps: Sequence[Step],
     buffers: Mapping[str, Buffer],
     gates: tuple[GateSlot, ...],
+    lists: tuple[ListSlot, ...],
     result: str,
 ) -> Plan:
     """The plan of these steps. result: the buffer that is the caller's output."""
-    head = -(-2 * sum(gate.groups for gate in gates) // arena.ALIGNMENT) * arena.ALIGNMENT
+    head = 2 * sum(gate.groups for gate in gates) + sum(len(slot.bits) for slot in lists)
+    head = -(-head // arena.ALIGNMENT) * arena.ALIGNMENT
     lived = _with_lives(steps, buffers, result)
     elsewhere = {root_of(lived, result), graph.input, *(gate.mask for gate in gates)}
     lives = _lives(lived, elsewhere)
@@ -46,6 +49,7 @@ def give_places(
         tuple(replace(step, scratch_offset=head + offsets.get(_scratch(i), 0)) for i, step in enumerate(steps)),
         {name: replace(buffer, offset=offset(name)) for name, buffer in lived.items()},
         gates,
+        lists,
         head + placement.bytes,
         head + placement.lower_bound,
         placement.proof,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 
 from acsgen.graph import Add, ApplyMask, Flatten, Gate, Graph, Op, Relu, Reshape
-from acsgen.plan.layout import schedule
+from acsgen.plan.layout import gates_before, schedule
 from acsgen.plan.masks import Mask
 
 #: Sets of operators that are looked at after each step. All of them, in most networks.
@@ -18,10 +18,10 @@ WIDTH = 24
 IN_PLACE = (Add, ApplyMask, Flatten, Relu, Reshape)
 
 
-def orders(graph: Graph, masks: Mapping[str, Mask]) -> list[tuple[Op, ...]]:
+def orders(graph: Graph, masks: Mapping[str, Mask], needs: Mapping[str, tuple[str, ...]]) -> list[tuple[Op, ...]]:
     """The graph's own order, and another one if it promises to need less memory."""
-    own = schedule(graph, masks)
-    costs = _Costs(graph, masks)
+    own = schedule(graph, masks, needs)
+    costs = _Costs(graph, masks, needs)
     frugal = _frugal(costs, own)
     return [own, frugal] if costs.peak(frugal) < costs.peak(own) else [own]
 
@@ -32,11 +32,7 @@ class _Costs:
 
     graph: Graph
     masks: Mapping[str, Mask]
-
-    def needs(self, op: Op) -> set[str]:
-        """Tensors without which `op` cannot run: its inputs, and the gate that shortens it."""
-        mask = self.masks.get(op.output)
-        return {*op.inputs, mask.gate} if mask else set(op.inputs)
+    needs: Mapping[str, tuple[str, ...]]
 
     def bytes(self, tensor: str) -> int:
         producer = self.graph.producer(tensor)
@@ -77,7 +73,8 @@ class _State:
 def _frugal(costs: _Costs, own: tuple[Op, ...]) -> tuple[Op, ...]:
     """The order with the least peak: after every step the best way to each set of operators that have run."""
     states = [_State(0, 0, (), frozenset())]
-    needs = [costs.needs(op) - {costs.graph.input} for op in own]
+    gates = gates_before(own, costs.masks, costs.needs)
+    needs = [{*op.inputs, *gates[op.output]} - {costs.graph.input} for op in own]
     for _ in own:
         found: dict[frozenset[str], _State] = {}
         for state in states:

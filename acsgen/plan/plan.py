@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from acsgen.graph import Add, Graph, Op
+from acsgen.graph import Add, DepthwiseConv2D, Graph, Op
 from acsgen.graph.ops import Shape
 from acsgen.plan.kernel_sets import KernelSet
+from acsgen.plan.lists import Bits, ListSlot, bits_of, gates_in, with_lists
 from acsgen.plan.masks import Mask
 
 
@@ -37,16 +38,23 @@ class Buffer:
     shares: str | None = None
 
 
+ClosedInputs = Literal["zero", "table", "computed"]
+
+
 @dataclass(frozen=True)
 class Step:
     """One call of a kernel.
 
     kernel: name of the C function without prefix and suffix. inputs, output: names of buffers.
-    active: gate whose list restricts the output groups; joined: gate whose list restricts the input
-    groups. fill: (apply_mask) closed groups must really be zero. macs: with all gates open.
-    residual: (conv, conv_join) the addition that is done band by band, `rows` rows each, into the other
-    addend's buffer. form: of the constants of a convolution (`acsgen.plan.conv_case.Form`), form_why: the
-    reason for it. most_scratch_bytes: what would make it quicker than scratch_bytes do; 0: nothing.
+    active: the list that restricts the output groups; joined: the list that restricts the input groups.
+    A list is named after its gate, or is one of `Plan.lists`. fill: (apply_mask) closed groups must really be
+    zero. closed: (conv_join) where what a closed input group adds to a sum comes from; "zero": it adds nothing.
+    when: the step does nothing of use unless one of these lists has an active group; (): it always does.
+    before: (conv_join) a 1x1 depthwise convolution that the input goes through on the way. macs: with all gates
+    open, without those of `before`. residual: (conv, conv_join) the addition that is done band by band, `rows`
+    rows each, into the other addend's buffer. form: of the constants of a convolution
+    (`acsgen.plan.conv_case.Form`), form_why: the reason for it. most_scratch_bytes: what would make it quicker
+    than scratch_bytes do; 0: nothing.
     """
 
     kernel: str
@@ -58,6 +66,9 @@ class Step:
     fill: bool = False
     residual: Add | None = None
     rows: int = 0
+    closed: ClosedInputs = "zero"
+    before: DepthwiseConv2D | None = None
+    when: tuple[str, ...] = ()
     pack_limit: int = 0
     scratch_bytes: int = 0
     most_scratch_bytes: int = 0
@@ -66,6 +77,17 @@ class Step:
     why: str = ""
     form: str = "plain"
     form_why: str = ""
+
+
+class Term(NamedTuple):
+    """Multiply-accumulates of one operator with all gates open, the lists whose densities they shrink by, and
+    those of which one must have an active group for there to be any (as in Step)."""
+
+    output: str
+    macs: int
+    active: str | None
+    joined: str | None
+    when: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -91,6 +113,7 @@ class Plan:
     steps: tuple[Step, ...]
     buffers: Mapping[str, Buffer]
     gates: tuple[GateSlot, ...]
+    lists: tuple[ListSlot, ...]
     arena_bytes: int
     lower_bound_bytes: int
     arena_proof: str
@@ -107,8 +130,23 @@ class Plan:
 
     @property
     def skippable_macs(self) -> int:
-        """Multiply-accumulates of the steps that some gate can shorten."""
-        return sum(step.macs for step in self.steps if step.active or step.joined)
+        """Multiply-accumulates that gates can save: those with every gate open, less those with every gate closed."""
+        closed = {gate.mask: np.zeros(gate.groups) for gate in self.gates}
+        return int(self.macs()) - int(self.macs(closed))
+
+    def bits(self, name: str) -> Bits:
+        """What the groups of a list hang on."""
+        sizes = {gate.mask: gate.groups for gate in self.gates}
+        return bits_of(name, sizes[name]) if name in sizes else next(s.bits for s in self.lists if s.name == name)
+
+    def gates_of(self, term: Step | Term) -> tuple[str, ...]:
+        """The gates that can shorten a step or an operator."""
+        lists = [name for name in (term.active, term.joined, *term.when) if name]
+        return tuple(dict.fromkeys(gate for name in lists for gate in gates_in(self.bits(name))))
+
+    def with_lists(self, masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+        """Masks of gates (..., G), and what they make of the lists."""
+        return with_lists(masks, ((slot.name, slot.bits) for slot in self.lists))
 
     def idle_masks(self) -> list[str]:
         """Names of ApplyMask operators before which nothing is skipped: what they mask is always computed.
@@ -126,7 +164,18 @@ class Plan:
 
     def macs(self, masks: Mapping[str, ArrayLike] | None = None) -> NDArray[np.int64]:
         """Multiply-accumulates of a run for each row of the masks (N, G); None: all gates open, shape ()."""
-        return count_macs(((step.macs, step.active, step.joined) for step in self.steps), masks)
+        return count_macs(self.terms, self.with_lists(masks or {}))
+
+    @property
+    def terms(self) -> list[Term]:
+        """What the operators that execute anything cost, in order."""
+        terms: list[Term] = []
+        for step in self.steps:
+            if step.before:
+                macs = step.before.macs(*self.graph.input_shapes(step.before))
+                terms.append(Term(step.before.output, macs, None, step.joined, step.when))
+            terms.append(Term(step.op.output, step.macs, step.active, step.joined, step.when))
+        return terms
 
 
 def root_of(buffers: Mapping[str, Buffer], name: str) -> str:
@@ -136,19 +185,20 @@ def root_of(buffers: Mapping[str, Buffer], name: str) -> str:
     return name
 
 
-def count_macs(
-    steps: Iterable[tuple[int, str | None, str | None]], masks: Mapping[str, ArrayLike] | None
-) -> NDArray[np.int64]:
-    """Sum over steps (MACs, gate of the outputs, gate of the inputs), each scaled by its masks' density.
+def count_macs(terms: Iterable[Term], masks: Mapping[str, ArrayLike]) -> NDArray[np.int64]:
+    """Sum over operators, each scaled by its lists' density.
 
-    masks: 0 and 1, (..., G). The result has the shape (...) of the masks, () without any.
+    masks: 0 and 1, (..., G), of gates and lists (`Plan.with_lists`); what is not among them is open. The result
+    has the shape (...) of the masks, () without any.
     """
-    density = {name: np.asarray(mask, np.float64).mean(axis=-1) for name, mask in (masks or {}).items()}
+    density = {name: np.asarray(mask, np.float64).mean(axis=-1) for name, mask in masks.items()}
     total: Any = np.zeros(np.broadcast_shapes(*(d.shape for d in density.values())))
-    for macs, *gates in steps:
+    for term in terms:
         share: Any = 1.0
-        for gate in gates:
-            share = share * (density.get(gate, 1.0) if gate else 1.0)
-        total = total + macs * share
+        for name in (term.active, term.joined):
+            share = share * (density.get(name, 1.0) if name else 1.0)
+        if term.when:
+            share = share * np.any([np.greater(density.get(name, 1.0), 0) for name in term.when], axis=0)
+        total = total + term.macs * share
     result: NDArray[np.int64] = np.rint(total).astype(np.int64)
     return result

@@ -21,7 +21,7 @@ from acsgen.emit.project import read_manifest
 from acsgen.emit.surroundings import BOARD_FILE
 from acsgen.errors import AcsgenError
 from acsgen.graph import Graph
-from acsgen.plan.document import read_plan
+from acsgen.plan.document import PlanFile, read_plan
 from acsgen.plan.plan import count_macs
 from acsgen.profile.cores import CORES, CoreModel
 from acsgen.profile.counts import Cost, total
@@ -183,7 +183,7 @@ def profile(
         engine=engine,
         steps=step_ranges(image, project / "lib" / "model" / f"{name}.c"),
     )
-    layers, between = _layers(project, done, Namer(image.functions), plan.split_masks(done.masks))
+    layers, between = _layers(project, done, Namer(image.functions), plan)
     return Profile(
         project=project,
         name=name,
@@ -207,7 +207,7 @@ def random_inputs(graph: Graph, count: int = 1) -> NDArray[np.int8]:
 
 
 def _layers(
-    project: Path, done: Executed, namer: Namer, masks: dict[str, NDArray[np.uint8]]
+    project: Path, done: Executed, namer: Namer, plan: PlanFile
 ) -> tuple[tuple[LayerProfile, ...], LayerProfile]:
     """Every step of plan.json with what it cost, and what was executed outside of them."""
     steps = json.loads((project / "plan.json").read_text(encoding="utf-8"))["steps"]
@@ -215,9 +215,10 @@ def _layers(
     for (step, function), cost in done.counts.cells.items():
         cells, name = functions[min(step, len(steps))], namer.names[function]
         cells[name] = cells.get(name, Cost()) + cost
+    masks = plan.with_lists(plan.split_masks(done.masks))
     layers = []
-    for step, cells in zip(steps, functions, strict=False):
-        macs = count_macs([(step["macs"], step["active"], step["joined"])], masks)
+    for step, terms, cells in zip(steps, plan.steps, functions, strict=False):
+        macs = count_macs(terms, masks)
         summed = int(np.broadcast_to(macs, (done.counts.runs,)).sum())
         layers.append(LayerProfile(step["op"], step["kernel"], summed, cells))
     return tuple(layers), LayerProfile("between the layers", "", 0, functions[-1])

@@ -20,8 +20,8 @@ from acsgen.golden import quantize_input, run
 from acsgen.graph import Gate, Graph, Op
 from acsgen.graph.evaluate import evaluate
 from acsgen.graph.ops import Shape
-from acsgen.plan import Plan, Step, plan
-from acsgen.plan.plan import count_macs
+from acsgen.plan import Plan, plan
+from acsgen.plan.plan import Term, count_macs
 
 #: A bit is dynamic if it is open for at least this share of the samples, and closed for at least as many.
 DYNAMIC = 0.05
@@ -205,31 +205,28 @@ def _decide_float(graph: Graph, x: NDArray[np.float32], start: int) -> Masks:
 def _operators(planned: Plan, masks: Masks | None) -> tuple[OperatorCost, ...]:
     """In the graph's order. What the plan does without a call, as flattening, costs nothing."""
     graph = planned.graph
-    steps = {step.op.output: step for step in planned.steps}
+    terms = {term.output: term for term in planned.terms}
     only_for = _only_for(graph)
-    return tuple(_operator(graph, op, steps.get(op.output), only_for[op.output], masks) for op in graph.ops)
+    lists = None if masks is None else planned.with_lists(masks)
+    return tuple(_operator(planned, op, terms.get(op.output), only_for[op.output], lists) for op in graph.ops)
 
 
-def _operator(graph: Graph, op: Op, step: Step | None, only_for: tuple[str, ...], masks: Masks | None) -> OperatorCost:
-    macs = step.macs if step else 0
-    gates = _gates_of(step) if step and macs else ()
-    executed = None
-    if masks is not None:
-        executed = float(count_macs([(macs, step.active, step.joined)] if step else [], masks).mean())
+def _operator(planned: Plan, op: Op, term: Term | None, only_for: tuple[str, ...], lists: Masks | None) -> OperatorCost:
+    """lists: the masks of gates and lists of every sample, or None."""
+    macs = term.macs if term else 0
+    terms = [term] if term else []
+    closed = planned.with_lists({gate.mask: np.zeros(gate.groups, np.uint8) for gate in planned.gates})
+    executed = None if lists is None else float(count_macs(terms, lists).mean())
     return OperatorCost(
         name=op.name,
         kind=type(op).__name__,
-        shape=graph.shape(op.output),
+        shape=planned.graph.shape(op.output),
         macs=macs,
-        skippable=macs if gates else 0,
-        skipped_by=gates,
+        skippable=macs - int(count_macs(terms, closed)),
+        skipped_by=planned.gates_of(term) if term and macs else (),
         only_for=only_for,
         executed=executed,
     )
-
-
-def _gates_of(step: Step) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(gate for gate in (step.active, step.joined) if gate))
 
 
 def _only_for(graph: Graph) -> dict[str, tuple[str, ...]]:

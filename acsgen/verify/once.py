@@ -112,8 +112,12 @@ def run(
         unit="instructions" if counted else "cycles",
         hertz=board.core_hertz,
         steps=tuple(
-            (observed.tensor, step[0], float(np.mean([profile[observed.index] for profile in profiles])))
-            for observed, step in zip(plan.observed, plan.steps, strict=True)
+            (
+                observed.tensor,
+                sum(term.macs for term in terms),
+                float(np.mean([profile[observed.index] for profile in profiles])),
+            )
+            for observed, terms in zip(plan.observed, plan.steps, strict=True)
         )
         if steps
         else (),

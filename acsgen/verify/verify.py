@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from acsgen.golden.interpreter import quantize_input, run
 from acsgen.graph import Graph
-from acsgen.plan.document import Observed, PlanFile, read_plan
+from acsgen.plan.document import PlanFile, read_plan
 from acsgen.quantize.acsq import load_acsq
 from acsgen.samples import Samples
 from acsgen.target.emulator import Transport
@@ -242,6 +242,7 @@ class Comparison:
 
     def compare_tensors(self, name: str, result: RunResult, golden: Values, i: int, mode: RunMode) -> None:
         """Every tensor that the firmware showed, without what it rightly did not compute where it skips."""
+        masks = self._plan.with_lists({gate: golden[gate][i] for gate, _ in self._plan.gates})
         for observed in self._plan.observed:
             expected = golden[observed.tensor][i]
             raw = result.tensors.get(observed.index)
@@ -250,7 +251,7 @@ class Comparison:
                 self.tensors += 1
                 self._note(f"{name}: tensor {observed.tensor}: {'missing' if raw is None else 'of another size'}")
                 continue
-            used = _used_channels(observed, golden, i, mode)
+            used = np.ones(observed.shape[-1], bool) if mode is RunMode.MULTIPLY else observed.used(masks)
             firmware, golden_values = observed.to_nhwc(raw)[..., used], expected[..., used]
             wrong = firmware != golden_values
             if wrong.any():
@@ -263,11 +264,3 @@ class Comparison:
     def _note(self, difference: str) -> None:
         if self.first is None:
             self.first = difference
-
-
-def _used_channels(observed: Observed, golden: Values, i: int, mode: RunMode) -> NDArray[np.bool_] | slice:
-    """The channels of a tensor that hold something: all, or those of open groups where closed ones stay unwritten."""
-    if observed.unwritten is None or mode is RunMode.MULTIPLY:
-        return slice(None)
-    mask = golden[observed.unwritten][i].astype(bool)
-    return np.repeat(mask, observed.shape[-1] // len(mask))

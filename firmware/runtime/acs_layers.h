@@ -127,10 +127,17 @@ typedef struct {
     const int32_t *words;   /**< Weights as the form wants them. */
     const int32_t *finish;  /**< Bias and requantisation as the form wants them. */
     const acs_residual_t *residual; /**< Or NULL. Needs output_groups to be 1. */
+    /* acs_conv_join_s8: closed input groups are zero if both are NULL. Else they hold a constant, the layer
+     * has no padding, and one of these says what they add to a sum. */
+    const int8_t *closed;       /**< [input channels]: what they hold. */
+    const int32_t *closed_sums; /**< [input_groups][output channels]: what each group adds. */
+    /** acs_conv_join_s8: a 1x1 depthwise convolution of the input, in the same groups, that comes before;
+     * or NULL. */
+    const struct acs_depthwise *before;
 } acs_conv_t;
 
 /** A depthwise convolution. Weights: [group][kernel height][kernel width][channels / groups]. */
-typedef struct {
+typedef struct acs_depthwise {
     acs_shape_t input, output;
     acs_pair_t kernel, stride, padding, dilation;
     uint16_t groups; /**< Groups of both layouts. */
@@ -159,11 +166,12 @@ ACS_MUST_CHECK bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *activ
                                 int8_t *output, acs_scratch_t scratch);
 
 /**
- * Convolution over all input channels, of which only some groups differ from zero: reads those.
+ * Convolution over all input channels, of which only some groups are active: reads those. What the others
+ * hold is known: zero, or a constant (closed, closed_sums), which goes into the bias once.
  * Packs active activations and weights into the scratch, or writes zeros for the inactive groups and
  * reads the weights where they are if more than pack_limit groups are active. Same bits either way.
  *
- * @param active   input groups that are not zero, or NULL
+ * @param active   active input groups, or NULL
  * @param outputs  output groups to compute, or NULL
  */
 ACS_MUST_CHECK bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active,
@@ -209,6 +217,17 @@ typedef struct {
 void acs_concat_s8(acs_shape_t shape, uint16_t count, const acs_part_t *parts, int8_t *output);
 
 /**
+ * Joins groups: those of the parts one behind the other, the active groups only.
+ *
+ * @param shape   of the output; its channels are those of all parts
+ * @param groups  of the output; each part holds a whole number of them
+ * @param parts   group-major, in groups of as many channels as the output's
+ * @param output  overlaps no part, but that a part may lie where it belongs already
+ */
+void acs_join_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, const acs_part_t *parts,
+                 int8_t *output);
+
+/**
  * Puts an image into a larger one that is zero_point around it. NHWC.
  *
  * @param corner  rows above and columns to the left of the image
@@ -227,6 +246,19 @@ void acs_pad_s8(acs_shape_t input_shape, acs_shape_t output_shape, acs_pair_t co
  */
 acs_mask_t acs_gate_s8(acs_mode_t mode, uint16_t groups, int8_t zero_point, const int8_t *logits,
                        uint8_t *open, uint8_t *list);
+
+/** A group that no gate closes. */
+#define ACS_ALWAYS 0xFFFFu
+
+/**
+ * The active groups of a tensor whose groups hang on the bits of several gates.
+ *
+ * @param source  [groups]: the bit among `open` that each group hangs on, or ACS_ALWAYS
+ * @param open    the decisions of all gates
+ * @param list    [groups] memory for the list
+ */
+acs_list_t acs_make_list(acs_mode_t mode, uint16_t groups, const uint16_t *source, const uint8_t *open,
+                         uint8_t *list);
 
 /**
  * Multiplies a group-major tensor by a mask. Output may be input.
@@ -285,6 +317,33 @@ void acs_copy_channels_s8(uint32_t pixels, uint32_t channels, const int8_t *from
  */
 void acs_pack_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, const int8_t *input,
                  int8_t *output);
+
+/** Takes bytes from the beginning of a scratch, which stays aligned; NULL if it has not so many. */
+void *acs_take(acs_scratch_t *scratch, uint32_t bytes);
+
+/** Whether a depthwise convolution gives every value a factor and an offset, and does nothing else. */
+bool acs_scales(const acs_depthwise_t *layer);
+
+/**
+ * Such a convolution of one group.
+ *
+ * @param input, output  the group's first value in the first pixel; step: bytes from one pixel to the next
+ */
+void acs_scale_s8(const acs_depthwise_t *layer, uint32_t group, const int8_t *input, uint32_t input_step,
+                  int8_t *output, uint32_t output_step);
+
+/**
+ * Replaces the bias of a join by one with what the input groups add that are not active, if they add
+ * anything.
+ *
+ * @param scratch  the new bias is taken from its beginning
+ */
+ACS_MUST_CHECK bool acs_complete_bias(acs_conv_t *layer, const acs_list_t *active, acs_scratch_t *scratch);
+
+/** acs_conv_join_s8 by acs_conv_s8: packs into the scratch, then convolves what lies there. */
+ACS_MUST_CHECK bool acs_pack_and_conv_s8(const acs_conv_t *layer, const acs_list_t *active,
+                                         const acs_list_t *outputs, const int8_t *input, int8_t *output,
+                                         acs_scratch_t scratch);
 
 /** TFLite's MultiplyByQuantizedMultiplier with double rounding. */
 int32_t acs_rescale(int32_t value, acs_scale_t scale);

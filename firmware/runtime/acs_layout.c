@@ -21,6 +21,12 @@ void acs_copy_s8(int8_t *to, const int8_t *from, uint32_t count)
 void acs_copy_channels_s8(uint32_t pixels, uint32_t channels, const int8_t *from, uint32_t from_stride,
                           int8_t *to, uint32_t to_stride)
 {
+    if (channels == 4) { /* a call for a word would cost several times as much */
+        for (uint32_t p = 0; p < pixels; p++, from += from_stride, to += to_stride) {
+            memcpy(to, from, 4);
+        }
+        return;
+    }
     for (uint32_t p = 0; p < pixels; p++, from += from_stride, to += to_stride) {
         acs_copy_s8(to, from, channels);
     }
@@ -73,6 +79,26 @@ void acs_concat_s8(acs_shape_t shape, uint16_t count, const acs_part_t *parts, i
     for (uint16_t i = 0; i < count; output += parts[i].channels, i++) {
         acs_copy_channels_s8(pixels, parts[i].channels, parts[i].data, parts[i].channels, output,
                              shape.channels);
+    }
+}
+
+void acs_join_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, const acs_part_t *parts,
+                 int8_t *output)
+{
+    const uint32_t each = shape.channels / groups;
+    const uint32_t bytes = (uint32_t)shape.height * shape.width * each;
+    const uint16_t count = acs_list_count(active, groups);
+    uint32_t first = 0; /* the first group of the part */
+    for (uint16_t i = 0; i < count; i++) {
+        const uint32_t g = acs_list_at(active, groups, i);
+        while ((g - first) * each >= parts->channels) {
+            first += parts->channels / each;
+            parts++;
+        }
+        const int8_t *from = parts->data + (g - first) * bytes;
+        if (from != output + g * bytes) {
+            memcpy(output + g * bytes, from, bytes);
+        }
     }
 }
 

@@ -31,6 +31,18 @@ acs_mask_t acs_gate_s8(acs_mode_t mode, uint16_t groups, int8_t zero_point, cons
     return (acs_mask_t){.open = open, .active = {.index = list, .count = count, .groups = groups}};
 }
 
+acs_list_t acs_make_list(acs_mode_t mode, uint16_t groups, const uint16_t *source, const uint8_t *open,
+                         uint8_t *list)
+{
+    uint16_t count = 0;
+    for (uint16_t g = 0; g < groups; g++) {
+        if (mode == ACS_MULTIPLY || source[g] == ACS_ALWAYS || open[source[g]]) {
+            list[count++] = (uint8_t)g;
+        }
+    }
+    return (acs_list_t){.index = list, .count = count, .groups = groups};
+}
+
 void acs_apply_mask_s8(bool fill, const acs_mask_t *mask, uint32_t bytes, int8_t zero_point,
                        const int8_t *input, int8_t *output)
 {

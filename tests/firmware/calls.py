@@ -23,7 +23,7 @@ Int8 = NDArray[np.int8]
 FUNCTIONS = (
     "add", "rescale", "clamp", "copy", "shuffle", "ungroup", "group", "pack",
     "list", "gate", "apply_mask", "conv", "conv_join", "depthwise", "pool", "concat", "pad",
-    "residual",
+    "residual", "join", "make_list",
 )  # fmt: skip
 
 #: What lies in an output before a call.

@@ -196,13 +196,13 @@ def assert_same_bits(model: Model, runs: list[Run], golden: dict[str, NDArray[An
     masks = model.seen.split_masks(np.array([run.masks for run in runs]))
     for gate, mask in masks.items():
         np.testing.assert_array_equal(mask, golden[gate], err_msg=f"{mode.name}: mask {gate}")
+    lists = model.seen.with_lists({gate: golden[gate] for gate in masks})
     for observed in model.seen.observed:
         expected = golden[observed.tensor]
         seen = np.array([observed.to_nhwc(run.tensors[observed.index]) for run in runs]).view(expected.dtype)
         used = np.ones(expected.shape, bool)
-        if mode is RunMode.SKIP and observed.unwritten:
-            opened = golden[observed.unwritten].astype(bool)
-            channels = np.repeat(opened, expected.shape[-1] // opened.shape[-1], axis=-1)
+        if mode is RunMode.SKIP:
+            channels = np.broadcast_to(observed.used(lists), (len(runs), expected.shape[-1]))
             used &= channels.reshape(len(runs), *(1,) * (expected.ndim - 2), expected.shape[-1])
         step = model.plan.steps[observed.index]
         np.testing.assert_array_equal(

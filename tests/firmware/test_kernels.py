@@ -18,6 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from acsgen.emit.acs_weights import FORMS
+from acsgen.emit.closed import closed_sums
 from acsgen.emit.sums import coarseness, linear_sum
 from acsgen.golden.arithmetic import quantize_multipliers
 from acsgen.golden.operators import compute
@@ -45,6 +46,10 @@ from tests.golden import cases
 from tests.graphs import divisors
 
 Rng = np.random.Generator
+
+#: What closed inputs are, and that no layer comes before, as host/run_kernel.c reads it.
+ZERO, VALUES, SUMS = 0, 1, 2
+NOTHING_BEFORE = 0
 
 #: acs_form_t.
 FORM_NUMBERS = {"plain": 0, "paired": 1, "wide": 2, "winograd": 3}
@@ -135,8 +140,8 @@ def forms_of(kernels: Kernels, case: cases.Case, groups: tuple[int, ...]) -> lis
 
 
 def room_for(form: Form | None, banded: bool = False) -> int:
-    """The scratch that the planner gives; plenty for a form that it does not offer."""
-    return form.scratch_bytes + (form.band_bytes if banded else 0) if form else SCRATCH
+    """The scratch that the planner gives; plenty for a form that it does not offer, or that packs."""
+    return form.scratch_bytes + (form.band_bytes if banded else 0) if form and form.name != "plain" else SCRATCH
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -181,10 +186,20 @@ def assert_forms(kernels: Kernels, forms: Counter[str], wanted: set[str]) -> Non
     assert set(forms) >= wanted and min(forms.values()) >= 5, forms
 
 
-def join_case(rng: Rng) -> tuple[cases.Case, int]:
-    """A convolution whose input channels fall into several groups, and how many."""
+def depthwise_arguments(case: cases.Case, groups: int) -> tuple[Any, ...]:
+    assert isinstance(case.op, DepthwiseConv2D)
+    weights = np.stack(np.split(case.op.weights, groups, axis=2))
+    shapes = (case.sources[0].shape, case.target.shape)
+    return (*shapes, *window(case.op), groups, *quantization(case, weights))
+
+
+def join_case(rng: Rng, fours: float = 0.4, unpadded: float = 0.3) -> tuple[cases.Case, int]:
+    """A convolution whose input channels fall into several groups, and how many.
+
+    fours: the share of those as networks have them, unpadded: of these, those without padding.
+    """
     while True:
-        case = cases.conv2d(rng) if rng.random() < 0.6 else cases.conv2d_in_fours(rng)
+        case = cases.conv2d(rng) if rng.random() >= fours else cases.conv2d_in_fours(rng, unpadded=unpadded)
         groups = some_divisor(rng, case.sources[0].shape[2])
         if groups > 1:
             return case, groups
@@ -219,7 +234,8 @@ def test_conv_join(judged: Kernels) -> None:
         expected = laid_out(y, output_groups, expanded(outputs, output_groups))
         offered = offers(judged, case, (groups, output_groups))
         for form in forms_of(judged, case, (groups, output_groups)):
-            arguments = (*conv_arguments(case, groups, output_groups, limit, form), active, outputs)
+            arguments = (*conv_arguments(case, groups, output_groups, limit, form), ZERO, NOTHING_BEFORE)
+            arguments = (*arguments, active, outputs)
             why = f"seed {seed}, {form}: {case.op}, {active} of {groups}, limit {limit}, outputs {outputs}"
             room = room_for(offered.get(form))
             calls.append(Call(request("conv_join", *arguments, grouped(garbage, groups), room), expected, why))
@@ -252,7 +268,7 @@ def test_residual(judged: Kernels) -> None:
         coarse, fine = sorted((result, other), key=coarseness)
         rows = int(rng.integers(1, y.shape[0] + 1))
         how = add_fields(op, coarse, fine, total, linear_sum(op, coarse, fine, total))
-        image, weights = x.size + 4, (conv.weights.size // conv.weights.shape[3]) * x.shape[2] + 4
+        image, weights = x.size + 8, (conv.weights.size // conv.weights.shape[3]) * x.shape[2] + 8
         scratch = judged.kernel_set.conv_scratch(conv.kernel, x.shape[2]) + rows * y.shape[1] * y.shape[2] + 4
         scratch += image + weights if groups > 1 else 0
         offered = offers(judged, case, (groups, 1))
@@ -274,21 +290,62 @@ def random_tensor(rng: Rng, name: str, shape: tuple[int, ...]) -> Tensor:
     return Tensor(name, shape, float(np.float32(np.exp(rng.uniform(-4, -2)))), int(rng.integers(-128, 128)))
 
 
+@pytest.mark.parametrize("behind_a_layer", [False, True])
+@pytest.mark.parametrize("closed", [VALUES, SUMS])
+def test_conv_join_of_constants(judged: Kernels, closed: int, behind_a_layer: bool) -> None:
+    """Closed groups hold a constant each channel, which no convolution pads around; it is not read."""
+    calls, forms = [], Counter[str]()
+    for seed in range(200):
+        rng = np.random.default_rng((seed, closed))
+        case, groups = join_case(rng, fours=0.8, unpadded=1)
+        assert isinstance(case.op, Conv2D)
+        if case.op.padding != Padding():
+            continue
+        active = random_list(rng, groups)
+        limit = int(rng.integers(0, groups))
+        x, source = case.values[0][:1], case.sources[0]
+        before = cases.scaling(rng, source.shape) if behind_a_layer else None
+        if before:
+            raw = before.values[0][:1]
+            target = replace(before.target, scale=source.scale, zero_point=source.zero_point)
+            x = compute(before.op, (raw,), before.sources, target)
+        constants = rng.integers(-128, 128, source.shape[2]).astype(np.int8)
+        channels = channels_of(expanded(active, groups), groups, source.shape[2])
+        filled = np.broadcast_to(constants, x.shape).copy()
+        filled[..., channels] = x[..., channels]
+        _, y = one_sample(replace(case, values=(filled,)))
+
+        given = (raw if before else filled)[0]
+        garbage = rng.integers(-128, 128, given.shape).astype(np.int8)
+        garbage[..., channels] = given[..., channels]
+        added = closed_sums(case.op.weights, constants, source.zero_point, groups)
+        extra = (closed, constants if closed == VALUES else added)
+        layer = NOTHING_BEFORE if before is None else (1, *depthwise_arguments(replace(before, target=target), groups))
+        output_groups = some_divisor(rng, y.shape[2])
+        outputs = random_list(rng, output_groups)
+        expected = laid_out(y, output_groups, expanded(outputs, output_groups))
+        for form in forms_of(judged, case, (groups, output_groups)):
+            arguments = (*conv_arguments(case, groups, output_groups, limit, form), extra, layer, active, outputs)
+            why = f"seed {seed}, {form}: {case.op}, {active} of {groups}, limit {limit}, outputs {outputs}"
+            calls.append(Call(request("conv_join", *arguments, grouped(garbage, groups), SCRATCH), expected, why))
+            forms[form] += 1
+    assert_outputs(judged, calls)
+    assert_forms(judged, forms, set(FORM_NUMBERS))
+
+
 @pytest.mark.parametrize("draw", [cases.depthwise_conv2d, cases.depthwise_squares])
 def test_depthwise(judged: Kernels, draw: Callable[[Rng], cases.Case]) -> None:
     """With the scratch that the planner gives."""
     calls = []
     for seed in range(100):
         rng = np.random.default_rng(seed)
-        case = draw(rng)
+        case = cases.scaling(rng) if seed % 3 == 0 else draw(rng)
         op = case.op
         x, y = one_sample(case)
         groups = int(rng.choice(divisors(y.shape[2])))
         active = random_list(rng, groups)
         assert isinstance(op, DepthwiseConv2D)
-        weights = np.stack(np.split(op.weights, groups, axis=2))
-        shapes = (x.shape, y.shape)
-        arguments = (*shapes, *window(op), groups, *quantization(case, weights), active, grouped(x, groups))
+        arguments = (*depthwise_arguments(case, groups), active, grouped(x, groups))
         columns = (y.shape[1] - 1) * op.stride[1] + op.kernel[1]
         scratch = judged.kernel_set.depthwise_scratch(op.kernel, y.shape[2] // groups, columns)
         expected = laid_out(y, groups, expanded(active, groups))
@@ -313,7 +370,8 @@ def test_pool(judged: Kernels, draw: Callable[[Rng], cases.Case]) -> None:
     assert_outputs(judged, calls)
 
 
-def test_too_small_a_scratch_is_refused(judged: Kernels) -> None:
+@pytest.mark.parametrize("limit", [0, 2])
+def test_too_small_a_scratch_is_refused(judged: Kernels, limit: int) -> None:
     """Whatever its size, the result is right or the kernel says no, and memory is left alone.
 
     What the planner gives is enough.
@@ -323,10 +381,11 @@ def test_too_small_a_scratch_is_refused(judged: Kernels) -> None:
     active = List(4, (0, 2))
     case, _ = closed_input(case, 4, active)
     x, y = one_sample(case)
-    needed = prod(x.shape) // 2 + op.weights.size // 2 + 4 * op.weights[0].size // 2
+    needed = prod(x.shape) + op.weights.size // 2 + 4 * op.weights[0].size
     form = next(iter(offers(judged, case, (4, 1)).values()), None)
     sizes = [*range(0, needed + 64, 7), *([form.scratch_bytes] if form else [])]
-    arguments = (*conv_arguments(case, 4, 1, 2, form.name if form else "plain"), active, None, grouped(x, 4))
+    arguments = (*conv_arguments(case, 4, 1, limit, form.name if form else "plain"), ZERO, NOTHING_BEFORE)
+    arguments = (*arguments, active, None, grouped(x, 4))
     reader = call(judged.program, *(request("conv_join", *arguments, size) for size in sizes))
     accepted = []
     for _ in sizes:
@@ -337,7 +396,7 @@ def test_too_small_a_scratch_is_refused(judged: Kernels) -> None:
     if form:
         assert (accepted.pop(), form.name) == (1, "paired")
     assert accepted == sorted(accepted)
-    needs_none = form is None and judged.kernel_set.conv_scratch is no_scratch
+    needs_none = form is None and judged.kernel_set.conv_scratch is no_scratch and limit == 0
     assert (accepted[0], accepted[-1]) == (needs_none, 1)
 
 

@@ -88,12 +88,27 @@ def test_random_graphs_are_various() -> None:
             seen[f"{step.kernel}, list"] += step.active is not None
             seen[f"{step.kernel}, join"] += step.joined is not None
             seen["zeroed"] += step.fill
+            seen["left out as a whole"] += bool(step.when)
+            seen["normalised on the way"] += step.before is not None
+            seen[f"closed inputs: {step.closed}"] += step.joined is not None
             seen["in place"] += planned.buffers[step.output].shares is not None
-            if step.active and planned.buffers[step.output].groups > graph.shape(step.active)[0]:
+            if step.active and planned.buffers[step.output].groups > len(planned.bits(step.active)):
                 seen["list of coarser groups"] += 1
     assert {scene.__name__ for scene in (*SCENES, *HEADS)} | {"signal", "scaled_input"} <= scenes
     wanted = ["mask: closed", "mask: open", "mask: mixed", "zeroed", "in place", "list of coarser groups"]
-    wanted += ["concat", "pad", "add", "apply_mask", "clamp", "group", "shuffle", "ungroup", "conv_join, join"]
+    wanted += ["left out as a whole", "normalised on the way", "closed inputs: table", "closed inputs: computed"]
+    wanted += [
+        "join, list",
+        "concat",
+        "pad",
+        "add",
+        "apply_mask",
+        "clamp",
+        "group",
+        "shuffle",
+        "ungroup",
+        "conv_join, join",
+    ]
     wanted += [f"{kernel}, list" for kernel in ("avg_pool", "conv", "conv_join", "depthwise", "max_pool", "ungroup")]
     assert {name: seen[name] for name in wanted if seen[name] < 5} == {}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from acsgen.emit.places import ALWAYS
 from acsgen.emit.sums import coarseness, linear_sum
 from acsgen.golden.arithmetic import (
     multiply_by_quantized_multiplier,
@@ -143,6 +144,40 @@ def test_concat(kernels: Path) -> None:
         arguments = [argument for part in parts for argument in (part.shape[-1], part)]
         reader = call(kernels, request("concat", image_shape(expected.shape), len(parts), *arguments))
         np.testing.assert_array_equal(take_array(reader, expected.shape), expected, err_msg=f"seed {seed}")
+        reader.expect_end()
+
+
+def test_join(kernels: Path) -> None:
+    """Groups one behind the other, the active ones only."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        each, sizes = int(rng.integers(1, 6)), rng.integers(1, 4, int(rng.integers(1, 5)))
+        shape = (*rng.integers(1, 5, 2).tolist(), int(each * sizes.sum()))
+        groups = int(sizes.sum())
+        image = rng.integers(-128, 128, shape).astype(np.int8)
+        active = random_list(rng, groups)
+        expected = np.full_like(grouped(image, groups), POISON)
+        opened = expanded(active, groups)
+        expected[opened] = grouped(image, groups)[opened]
+        parts = np.split(grouped(image, groups), np.cumsum(sizes)[:-1])
+        arguments = [argument for part in parts for argument in (len(part) * each, part)]
+        reader = call(kernels, request("join", shape, groups, active, len(parts), *arguments))
+        np.testing.assert_array_equal(take_array(reader, expected.shape), expected, err_msg=f"seed {seed}")
+        reader.expect_end()
+
+
+@pytest.mark.parametrize("mode", RunMode)
+def test_make_list(kernels: Path, mode: RunMode) -> None:
+    """Bits of several gates in any order, some twice, and groups that are always active."""
+    rng = np.random.default_rng(0)
+    for groups in (1, 7, 256):
+        opened = (np.ones(40) if mode is RunMode.OPEN else rng.integers(0, 2, 40)).astype(np.uint8)
+        source = np.where(rng.random(groups) < 0.3, ALWAYS, rng.integers(0, 40, groups)).astype(np.uint16)
+        is_active = [s == ALWAYS or bool(opened[s]) for s in source.tolist()]
+        expected = [g for g in range(groups) if is_active[g] or mode is RunMode.MULTIPLY]
+        reader = call(kernels, request("make_list", mode, groups, source, 40, opened))
+        assert (take_number(reader), take_number(reader)) == (groups, len(expected))
+        assert take_array(reader, (len(expected),), np.uint8).tolist() == expected
         reader.expect_end()
 
 

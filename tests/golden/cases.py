@@ -58,13 +58,16 @@ def conv2d(rng: Rng, groups: int = 1) -> Case:
     return _weighted(rng, op, shape, prod(weights.shape[1:]))
 
 
-def conv2d_in_fours(rng: Rng, groups: int = 1) -> Case:
-    """As networks have them: multiples of four channels, a square kernel, a stride of 1 or 2."""
+def conv2d_in_fours(rng: Rng, groups: int = 1, unpadded: float = 0.3) -> Case:
+    """As networks have them: multiples of four channels, a square kernel, a stride of 1 or 2.
+
+    unpadded: the share of those without padding where the image is as large as the kernel.
+    """
     size = _size(rng) if rng.random() < 0.3 else (2 * int(rng.integers(1, 6)), 2 * int(rng.integers(1, 6)))
     shape = (*size, 4 * groups * int(rng.integers(1, 5)))
     kernel, stride = int(rng.choice([1, 3, 3, 3, 5])), int(rng.choice([1, 1, 2]))
     padding = Padding.same((shape[0], shape[1]), (kernel, kernel), (stride, stride))
-    if min(shape[:2]) >= kernel and rng.random() < 0.3:
+    if min(shape[:2]) >= kernel and rng.random() < unpadded:
         padding = Padding()
     filters = groups * int(rng.choice([2, 4, 4, 8, 12]))
     weights = _weights(rng, (filters, kernel, kernel, shape[2] // groups))
@@ -80,6 +83,13 @@ def depthwise_conv2d(rng: Rng) -> Case:
     weights = _weights(rng, (*kernel, shape[2]))
     op = DepthwiseConv2D("c", ("x",), "y", weights, _no_bias(shape[2]), stride, padding, dilation, _activation(rng))
     return _weighted(rng, op, shape, prod(kernel))
+
+
+def scaling(rng: Rng, shape: Shape | None = None) -> Case:
+    """A factor and an offset for every channel, as batch normalisation leaves them."""
+    shape = shape or (*_size(rng), int(rng.integers(1, 20)))
+    op = DepthwiseConv2D("s", ("x",), "y", _weights(rng, (1, 1, shape[2])), _no_bias(shape[2]))
+    return _weighted(rng, replace(op, activation=_activation(rng)), shape, 1)
 
 
 def depthwise_squares(rng: Rng) -> Case:

@@ -198,6 +198,34 @@ def dense_block(a: Author, x: str) -> str:
     return a.relu(a.batch_norm(x))
 
 
+def pre_activation(a: Author, x: str) -> str:
+    """Layers of a dense block as in the paper: normalised before each convolution, 1x1 before 3x3."""
+    for _ in range(2):
+        inner = a.conv(a.relu(a.batch_norm(x)), 8, (1, 1), activation=a.one_of("none", "relu"))
+        new = a.conv(a.relu(a.batch_norm(inner)), 8, a.flat(x, (3, 3)), groups=a.one_of(1, 4))
+        x = a.concat(x, a.mask(new, *a.new_mask(new, x)))
+    inner = a.relu(a.batch_norm(x))
+    stride = a.flat(x, (2, 2)) if a.side(x) >= 4 and a.chance() else (1, 1)
+    return a.conv(a.any_pool(inner) if a.chance(0.3) else inner, 8, (1, 1), stride)
+
+
+def masked_parts(a: Author, x: str) -> str:
+    """A mask over what was joined, whose groups are groups of the parts."""
+    whole = a.concat(*(a.finish(a.any_conv(x, 8, shrink=False)) for _ in range(2)))
+    groups = a.one_of(2, 4, 8)
+    return a.mask(whole, a.gate(x, groups), in_order(16, groups))
+
+
+def layers_for_one_gate(a: Author, x: str) -> str:
+    """Several layers, one of them perhaps masked by another gate, that feed nothing but what one gate masks."""
+    inner = a.finish(a.any_conv(x, 8, shrink=False))
+    if a.chance():
+        inner = a.mask(inner, *a.new_mask(inner, x))
+    inner = a.any_conv(a.any_pool(inner), 8)
+    groups = a.one_of(1, 1, 2, 4)
+    return a.mask(inner, a.gate(x, groups), in_order(8, groups))
+
+
 def masked_join(a: Author, x: str) -> str:
     """A mask over what was joined, whose groups lie across the parts; the gate looks at one of them or at both."""
     one, other = a.any_conv(x, a.one_of(4, 8), shrink=False), a.finish(a.any_conv(x, 8, shrink=False))
@@ -257,6 +285,9 @@ SCENES: tuple[Callable[[Author, str], str], ...] = (
     gate_on_masked_logits,
     joined,
     dense_block,
+    pre_activation,
+    masked_parts,
+    layers_for_one_gate,
     masked_join,
     masked_sum,
     padded,

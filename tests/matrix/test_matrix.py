@@ -78,7 +78,7 @@ def test_the_first_network_uses_every_kernel_and_every_list() -> None:
         steps = plan(made("kernels")[0], kernels).steps
         assert {step.kernel for step in steps} == set(EMITTERS)
         assert {step.kernel for step in steps if step.active} >= {"conv", "depthwise", "max_pool", "avg_pool"}
-        assert any(step.joined for step in steps)
+        assert any(step.joined for step in steps) and any(step.before for step in steps)
 
 
 def test_without_the_option_every_kind_of_core_and_every_kernel_set_runs() -> None:

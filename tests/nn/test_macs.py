@@ -71,8 +71,8 @@ def test_two_masks_on_one_convolution() -> None:
     model = keras.Model(x, keras.layers.Dense(5, name="head")(keras.layers.Flatten()(y)))
     table = mac_table(model)
     masks = {"first": np.array([[1.0, 0]]), "second": np.array([[1.0, 0, 1]])}
-    # conv0: 2 of 4 outputs; conv1: 2 inputs, 4 outputs; a dense layer skips nothing.
-    wanted = 4 * 2 + 4 * 3 + 4 * 4 * 2 + 4 * 9 * 2 * 4 + 24 * 5
+    # conv0: 2 of 4 outputs; conv1: 2 inputs, 4 outputs; the dense layer reads 2 of 3 groups of every pixel.
+    wanted = 4 * 2 + 4 * 3 + 4 * 4 * 2 + 4 * 9 * 2 * 4 + 16 * 5
     assert table.executed(masks).tolist() == [wanted]
     tensors = {name: tf.constant(mask, tf.float32) for name, mask in masks.items()}
     assert np.asarray(table.executed(tensors)).tolist() == [wanted]

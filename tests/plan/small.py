@@ -61,6 +61,8 @@ def _line(planned: Plan, step: Step) -> str:
         parts.append(f"packs {step.pack_limit}")
     if step.residual:
         parts.append(f"adds {step.rows} rows")
+    if step.when:
+        parts.append("if any")
     if step.fill:
         parts.append("zeroes")
     if target.shares:

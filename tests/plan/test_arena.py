@@ -213,14 +213,19 @@ def alive_at_most(planned: Plan) -> int:
     """The most bytes that are needed during one step, found by going back from the readers."""
     masks = {gate.mask for gate in planned.gates}
     first: dict[str, int] = {}
-    last: dict[str, int] = {}
+    last: dict[str, dict[str, int]] = {}  # by root, then by what is seen in its memory
     for i, step in enumerate(planned.steps):
         for name in (*step.inputs, step.output):
             root = planned.root(name)
             if root not in masks and planned.buffers[root].offset is not None:
                 first.setdefault(root, i)
-                last[root] = i
+                last.setdefault(root, {})[name] = i
     return max(
-        step.scratch_bytes + sum(planned.buffers[b].bytes for b in first if first[b] <= i <= last[b])
+        step.scratch_bytes
+        + sum(
+            max((planned.buffers[name].bytes for name, end in last[root].items() if i <= end), default=0)
+            for root in first
+            if first[root] <= i
+        )
         for i, step in enumerate(planned.steps)
     )

@@ -73,6 +73,25 @@ def test_inputs_and_outputs_of_two_gates_multiply() -> None:
     assert planned.macs(masks) == gates + one // 4 + between_macs // 8 + last // 2
 
 
+def dense_block(b: Builder) -> str:
+    """3x3 to 8 masked channels beside the input's 4, then BN, 1x1 to 8, 3x3 to 4 masked channels, 1x1 to 2."""
+    whole = b.concat("x", b.mask(b.conv("x", 8), b.gate("x", 4)))
+    inner = b.relu(b.conv(b.relu(b.batch_norm(whole)), 8, (1, 1)))
+    return b.conv(b.mask(b.conv(inner, 4), b.gate(whole, 2)), 2, (1, 1))
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (2, 1), (4, 2)])
+def test_inputs_behind_a_concatenation_and_whole_layers(first: int, second: int) -> None:
+    """Groups of 2 channels: 2 of the input's are always there; without an open group the second layer is left out."""
+    planned = plan(small_graph(dense_block))
+    masks = {gate.mask: np.arange(gate.groups) < n for gate, n in zip(planned.gates, (first, second), strict=True)}
+    read = 4 + 2 * first
+    gates = 4 * 4 + read * 2
+    layer = (36 * read + 36 * read * 8) * (second > 0)
+    expected = gates + 36 * 9 * 4 * 2 * first + layer + 36 * 9 * 8 * 2 * second + 36 * 2 * second * 2
+    assert planned.macs(masks) == expected
+
+
 def test_what_must_be_computed_counts_in_full() -> None:
     """A gate that looks at what it masks saves only behind itself."""
 
@@ -101,15 +120,16 @@ def test_document_says_the_same(tmp_path: Path, seed: int) -> None:
     for step, observed in zip(planned.steps, read.observed, strict=True):
         buffer = planned.buffers[step.output]
         assert (observed.tensor, observed.shape, observed.groups) == (buffer.tensor, buffer.shape, buffer.groups)
-        assert observed.unwritten == (buffer.mask.gate if buffer.mask else None)
+        assert observed.unwritten == (buffer.mask.list if buffer.mask else None)
         assert observed.is_mask == (step.kernel == "gate")
+        assert observed.when == step.when
 
 
 def test_observed_bytes_as_nhwc(tmp_path: Path) -> None:
     """A group-major tensor is seen in the golden model's layout, an image as well as a vector."""
     graph = small_graph(lambda b: b.dense(b.mask(b.dense(b.features(b.conv("x", 8, groups=4)), 6), b.gate("x", 3)), 2))
     planned = plan(graph)
-    assert "conv x@4[4] -> conv2d0[4]" in described(planned)
+    assert "conv x@4[4] -> conv2d0[4], if any" in described(planned)
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(plan_document(planned)))
     seen = {observed.tensor: observed for observed in read_plan(path).observed}

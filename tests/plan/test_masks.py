@@ -17,7 +17,7 @@ def masks(build: Build) -> dict[str, str]:
     numbers = {gate.output: i for i, gate in enumerate(graph.gates)}
     several = len(numbers) > 1
     return {
-        name: (f"{numbers[mask.gate]}: " if several else "") + mask.closed for name, mask in masks_of(graph).items()
+        name: (f"{numbers[mask.list]}: " if several else "") + mask.closed for name, mask in masks_of(graph).items()
     }
 
 
@@ -47,7 +47,7 @@ def pooled_before(b: Builder) -> str:
 
 
 def pooled_behind(b: Builder) -> str:
-    """Zero stays zero through pools and clamps, not through a depthwise convolution, which has a bias."""
+    """Zero stays zero through pools and clamps; a depthwise convolution, which has a bias, makes a constant of it."""
     return b.conv(b.depthwise(b.relu(b.pool(b.mask(b.conv("x", 8), b.gate("x", 4))))), 8)
 
 
@@ -90,7 +90,7 @@ def masked_output(b: Builder) -> str:
 
 
 def joined(b: Builder) -> str:
-    """Some channels of what is joined are zero, others are not: nothing is known of it as a whole."""
+    """The mask over all sinks to the part that has none; the other is zero already."""
     mask = b.gate("x", 4)
     return b.mask(b.concat(b.mask(b.conv("x", 8), mask), b.conv("x", 8)), mask)
 
@@ -115,7 +115,16 @@ def bare_output(b: Builder) -> str:
         (finer_and_coarser, {"conv2d5": "unused", "conv2d6": "unused", "applymask7": "zero"}),
         (plain_in_between, {"conv2d1": "unused", "applymask6": "zero"}),
         (pooled_before, {"conv2d4": "unused", "maxpool5": "unused", "relu6": "unused", "applymask7": "zero"}),
-        (pooled_behind, {"conv2d0": "unused", "applymask5": "zero", "maxpool6": "zero", "relu7": "zero"}),
+        (
+            pooled_behind,
+            {
+                "conv2d0": "unused",
+                "applymask5": "zero",
+                "maxpool6": "zero",
+                "relu7": "zero",
+                "depthwiseconv2d8": "constant",
+            },
+        ),
         (gate_on_what_it_masks, {"applymask5": "zero"}),
         (gate_behind_what_it_masks, {"applymask6": "zero"}),
         (bare_reader, {"applymask5": "zero"}),
@@ -136,12 +145,22 @@ def bare_output(b: Builder) -> str:
                 "conv2d0": "0: unused",
                 "applymask5": "0: zero",
                 "avgpool7": "0: zero",
+                "flatten8": "0: zero",
                 "conv2d6": "1: unused",
                 "applymask11": "1: zero",
             },
         ),
         (masked_output, {"conv2d0": "unused", "applymask5": "zero"}),
-        (joined, {"conv2d4": "unused", "applymask5": "zero", "concatenate7": "unused", "applymask8": "zero"}),
+        (
+            joined,
+            {
+                "conv2d4": "unused",
+                "applymask5": "zero",
+                "conv2d6": "unused",
+                "concatenate7": "unused",
+                "applymask8": "zero",
+            },
+        ),
         (padded, {"conv2d0": "unused", "applymask5": "zero"}),
         (bare_output, {}),
     ],

@@ -96,8 +96,8 @@ def two_wide_branches(b: Builder) -> str:
 
 def test_one_branch_after_another() -> None:
     graph = small_graph(two_wide_branches, SHAPE)
-    own, frugal = orders(graph, masks_of(graph))
-    assert own == schedule(graph, {}) == graph.ops
+    own, frugal = orders(graph, masks_of(graph), {})
+    assert own == schedule(graph, {}, {}) == graph.ops
     assert [op.name for op in frugal] == ["conv2d0", "conv2d2", "conv2d1", "conv2d3", "concatenate4"]
     arena = plan(graph, KERNEL_SETS["portable"]).arena_bytes
     assert arena == (32 + 2 + 2) * PIXELS
@@ -105,15 +105,15 @@ def test_one_branch_after_another() -> None:
 
 def test_the_own_order_stays_where_no_other_is_better() -> None:
     graph = small_graph(identity_block, SHAPE)
-    assert orders(graph, {}) == [graph.ops]
+    assert orders(graph, {}, {}) == [graph.ops]
 
 
 def test_a_gate_comes_before_what_it_shortens() -> None:
     graph = small_graph(gated_block, SHAPE)
     masks = masks_of(graph)
-    for order in orders(graph, masks):
+    for order in orders(graph, masks, {}):
         at = {op.output: i for i, op in enumerate(order)}
-        assert all(at[mask.gate] < at[tensor] for tensor, mask in masks.items() if tensor in at)
+        assert all(at[gate] < at[tensor] for tensor, mask in masks.items() if tensor in at for gate in mask.gates)
 
 
 def grouped_outputs(b: Builder) -> str:

@@ -3,7 +3,8 @@
 
 A line is `kernel inputs -> output`, `[4]` for a layout of four groups; then `some`: only the groups that
 a gate opens, `packs 3`: reads the open input groups packed if they are at most three, `zeroes`: closed
-groups are cleared, `in place`, `holes`: closed groups hold anything.
+groups are cleared, `in place`, `holes`: closed groups hold anything, `if any`: not at all if
+all groups of what it feeds are closed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pytest
 from acsgen.errors import AcsgenError
 from acsgen.graph.ops import Padding
 from acsgen.plan import plan
-from acsgen.plan.build import MAX_GROUPS
+from acsgen.plan.masks import MAX_GROUPS
 from tests.graphs import Builder, mixed
 from tests.plan.small import Build, described, random_plan, small_graph
 
@@ -128,7 +129,7 @@ def grouped_pixel(b: Builder) -> str:
 
 
 def joined(b: Builder) -> str:
-    """Parts come as NHWC, what is closed as zeros, though nobody but the concatenation reads it."""
+    """Groups one behind the other, as large as all parts allow; of a masked part only the open ones."""
     masked = b.mask(b.conv("x", 8), b.gate("x", 4))
     return b.conv(b.concat(masked, b.conv("x", 8, groups=2), "x"), 8)
 
@@ -136,6 +137,48 @@ def joined(b: Builder) -> str:
 def masked_join(b: Builder) -> str:
     """Grouped for the mask, behind which closed groups are skipped."""
     return b.conv(b.mask(b.concat(b.conv("x", 8), "x"), b.gate("x", 4)), 8)
+
+
+def joined_without_a_skipping_reader(b: Builder) -> str:
+    """Parts come as NHWC, what is closed as zeros: an addition reads all of it."""
+    whole = b.concat(b.mask(b.conv("x", 4), b.gate("x", 2)), "x")
+    return b.add(whole, whole)
+
+
+def pre_activation(b: Builder) -> str:
+    """Behind batch normalisation a closed group is a constant; both are done while what is open is gathered."""
+    whole = b.concat("x", b.mask(b.conv("x", 8), b.gate("x", 4)))
+    return b.conv(b.relu(b.batch_norm(whole)), 8, (1, 1))
+
+
+def pre_activation_and_padding(b: Builder) -> str:
+    """The zeros around a 3x3 window are not that constant: all is computed."""
+    whole = b.concat("x", b.mask(b.conv("x", 8), b.gate("x", 4)))
+    return b.conv(b.relu(b.batch_norm(whole)), 8)
+
+
+def pre_activation_and_pool(b: Builder) -> str:
+    """The mean of a constant is the constant."""
+    whole = b.concat("x", b.mask(b.conv("x", 8), b.gate("x", 4)))
+    return b.dense(b.features(b.relu(b.batch_norm(whole))), 3)
+
+
+def masked_parts(b: Builder) -> str:
+    """The mask sinks through the concatenation to the producers of its parts."""
+    mask = b.gate("x", 4)
+    return b.conv(b.mask(b.concat(b.conv("x", 8), b.conv("x", 8)), mask), 8)
+
+
+def whole_layer(b: Builder) -> str:
+    """What feeds only a convolution whose groups are all closed need not run."""
+    inner = b.relu(b.conv("x", 8, (1, 1)))
+    return b.conv(b.mask(b.conv(b.pool(inner), 8), b.gate("x", 4)), 8)
+
+
+def whole_layer_and_another_reader(b: Builder) -> str:
+    """The gate looks at the convolution before: that runs."""
+    inner = b.conv("x", 8, (1, 1))
+    return b.conv(b.mask(b.conv(b.relu(inner), 8), b.gate(inner, 4)), 8)
 
 
 def padded(b: Builder) -> str:
@@ -170,8 +213,8 @@ PLANS: dict[Build, list[str]] = {
     ],
     one_group: [
         "conv x -> conv2d0, some, holes",
-        "apply_mask conv2d0 -> applymask5, some, zeroes, in place",
-        "conv applymask5 -> conv2d6",
+        "apply_mask conv2d0 -> applymask5, some, in place, holes",
+        "conv_join applymask5 -> conv2d6, packs 0",
     ],
     masked_then_pooled: [
         "conv x -> conv2d0[4], some, holes",
@@ -200,7 +243,7 @@ PLANS: dict[Build, list[str]] = {
     ],
     two_gates_around_a_depthwise: [
         "conv x -> conv2d0[4], some, holes",
-        "apply_mask conv2d0[4] -> applymask5[4], some, zeroes, in place",
+        "apply_mask conv2d0[4] -> applymask5[4], some, if any, zeroes, in place",
         "depthwise applymask5[4] -> depthwiseconv2d6[4], some, holes",
         "apply_mask depthwiseconv2d6[4] -> applymask11[4], some, in place, holes",
         "conv_join applymask11[4] -> conv2d12, packs 3",
@@ -221,22 +264,22 @@ PLANS: dict[Build, list[str]] = {
     ],
     coarser_groups_of_one_gate: [
         "conv x -> conv2d4[4], some, holes",
-        "apply_mask conv2d4[4] -> applymask5[4], some, zeroes, in place",
-        "ungroup applymask5[4] -> applymask5@1",
-        "group applymask5@1 -> applymask5@2[2]",
+        "apply_mask conv2d4[4] -> applymask5[4], some, if any, zeroes, in place",
+        "ungroup applymask5[4] -> applymask5@1, if any",
+        "group applymask5@1 -> applymask5@2[2], if any",
         "conv applymask5@2[2] -> conv2d6[4], some, holes",
         "apply_mask conv2d6[4] -> applymask7[4], some, in place, holes",
         "conv_join applymask7[4] -> conv2d8, packs 3",
     ],
     two_masks_in_a_row: [
         "conv x -> conv2d0[4], some, holes",
-        "apply_mask conv2d0[4] -> applymask5[4], some, zeroes, in place",
+        "apply_mask conv2d0[4] -> applymask5[4], some, if any, zeroes, in place",
         "apply_mask applymask5[4] -> applymask10[4], some, in place, holes",
         "conv_join applymask10[4] -> conv2d11, packs 3",
     ],
     two_joined_convolutions: [
         "conv x -> conv2d0[4], some, holes",
-        "apply_mask conv2d0[4] -> applymask5[4], some, in place, holes",
+        "apply_mask conv2d0[4] -> applymask5[4], some, if any, in place, holes",
         "conv_join applymask5[4] -> conv2d6[2], some, packs 3, holes",
         "apply_mask conv2d6[2] -> applymask11[2], some, in place, holes",
         "conv_join applymask11[2] -> conv2d12, packs 1",
@@ -249,11 +292,10 @@ PLANS: dict[Build, list[str]] = {
         "add applymask5@1, conv2d0@1 -> add6, in place",
     ],
     masked_vector: [
-        "avg_pool x -> avgpool0",
+        "avg_pool x -> avgpool0, if any",
         "conv flatten1 -> dense2[4], some, holes",
         "apply_mask dense2[4] -> applymask7[4], some, in place, holes",
-        "ungroup applymask7[4] -> applymask7@1, some",
-        "conv applymask7@1 -> dense8",
+        "conv_join applymask7[4] -> dense8, packs 2",
     ],
     masked_output: [
         "conv x -> conv2d0[4], some, holes",
@@ -263,16 +305,14 @@ PLANS: dict[Build, list[str]] = {
     flattened: [
         "conv x -> conv2d0[4], some, holes",
         "apply_mask conv2d0[4] -> applymask5[4], some, in place, holes",
-        "ungroup applymask5[4] -> applymask5@1, some",
-        "conv flatten6 -> dense7",
+        "conv_join applymask5[4] -> dense7, packs 2",
     ],
     masked_view: [
         "conv x -> conv2d0",
         "max_pool conv2d0 -> maxpool8",
         "conv flatten9 -> dense10",
         "apply_mask flatten1@4[4] -> applymask6[4], some, in place, holes",
-        "ungroup applymask6[4] -> applymask6@1, some",
-        "conv applymask6@1 -> dense7",
+        "conv_join applymask6[4] -> dense7, packs 2",
         "add dense7, dense10 -> add11, in place",
     ],
     masked_input: [
@@ -291,15 +331,67 @@ PLANS: dict[Build, list[str]] = {
         "apply_mask conv2d0[4] -> applymask5[4], some, in place, holes",
         "group x -> x@2[2]",
         "conv x@2[2] -> conv2d6[2]",
-        "ungroup applymask5[4] -> applymask5@1, some",
         "ungroup conv2d6[2] -> conv2d6@1",
-        "concat applymask5@1, conv2d6@1, x -> concatenate7",
-        "conv concatenate7 -> conv2d8",
+        "group conv2d6@1 -> conv2d6@4[4]",
+        "join applymask5[4], conv2d6@4[4], x@2[2] -> concatenate7[10], some, holes",
+        "conv_join concatenate7[10] -> conv2d8, packs 9",
+    ],
+    joined_without_a_skipping_reader: [
+        "conv x -> conv2d0[2], some, holes",
+        "apply_mask conv2d0[2] -> applymask5[2], some, in place, holes",
+        "ungroup applymask5[2] -> applymask5@1, some",
+        "concat applymask5@1, x -> concatenate6",
+        "add concatenate6, concatenate6 -> add7, in place",
+    ],
+    whole_layer: [
+        "conv x -> relu1, if any",
+        "max_pool relu1 -> maxpool2, if any, in place",
+        "conv maxpool2 -> conv2d3[4], some, holes",
+        "apply_mask conv2d3[4] -> applymask8[4], some, in place, holes",
+        "conv_join applymask8[4] -> conv2d9, packs 3",
+    ],
+    whole_layer_and_another_reader: [
+        "conv x -> conv2d0",
+        "clamp conv2d0 -> relu1, if any, in place",
+        "conv relu1 -> conv2d2[4], some, holes",
+        "apply_mask conv2d2[4] -> applymask7[4], some, in place, holes",
+        "conv_join applymask7[4] -> conv2d8, packs 3",
+    ],
+    pre_activation: [
+        "conv x -> conv2d0[4], some, holes",
+        "apply_mask conv2d0[4] -> applymask5[4], some, in place, holes",
+        "group x -> x@2[2]",
+        "join x@2[2], applymask5[4] -> concatenate6[6], some, holes",
+        "conv_join concatenate6[6] -> conv2d9, packs 5",
+    ],
+    pre_activation_and_padding: [
+        "conv x -> conv2d0[4], some, holes",
+        "apply_mask conv2d0[4] -> applymask5[4], some, in place, holes",
+        "ungroup applymask5[4] -> applymask5@1, some",
+        "concat x, applymask5@1 -> concatenate6",
+        "depthwise concatenate6 -> relu8",
+        "conv relu8 -> conv2d9",
+    ],
+    pre_activation_and_pool: [
+        "conv x -> conv2d0[4], some, holes",
+        "apply_mask conv2d0[4] -> applymask5[4], some, in place, holes",
+        "group x -> x@2[2]",
+        "join x@2[2], applymask5[4] -> concatenate6[6], some, holes",
+        "depthwise concatenate6[6] -> relu8[6], some, holes",
+        "avg_pool relu8[6] -> avgpool9[6], some, holes",
+        "conv_join flatten10[6] -> dense11, packs 3",
+    ],
+    masked_parts: [
+        "conv x -> conv2d4[2], some, holes",
+        "conv x -> conv2d5[2], some, holes",
+        "join conv2d4[2], conv2d5[2] -> concatenate6[4], some, holes",
+        "apply_mask concatenate6[4] -> applymask7[4], some, in place, holes",
+        "conv_join applymask7[4] -> conv2d8, packs 3",
     ],
     masked_join: [
-        "conv x -> conv2d0",
-        "concat conv2d0, x -> concatenate1",
-        "group concatenate1 -> concatenate1@4[4]",
+        "conv x -> conv2d0, if any",
+        "concat conv2d0, x -> concatenate1, if any",
+        "group concatenate1 -> concatenate1@4[4], if any",
         "apply_mask concatenate1@4[4] -> applymask6[4], some, in place, holes",
         "conv_join applymask6[4] -> conv2d7, packs 3",
     ],
@@ -347,12 +439,14 @@ def test_whoever_reads_groups_that_may_be_missing_goes_by_their_list(seed: int) 
             if holes is None or name in {gate.mask for gate in planned.gates}:
                 continue
             if step.kernel == "conv_join":
-                assert step.joined == holes.gate
+                assert step.joined == holes.list
+            elif step.kernel == "join":
+                assert set(holes.bits) <= set(planned.bits(step.active))
             elif step.kernel == "clamp":
                 target = planned.buffers[step.output].mask
-                assert target is not None and target.gate == holes.gate
+                assert target is not None and target.list == holes.list
             else:
-                assert step.active == holes.gate, f"{step.kernel} {step.op.name}"
+                assert step.active == holes.list, f"{step.kernel} {step.op.name}"
 
 
 def test_too_many_groups_are_refused() -> None:
@@ -399,3 +493,23 @@ def test_idle_masks() -> None:
     assert len(plan(small_graph(idle)).idle_masks()) == 1
     assert plan(small_graph(busy)).idle_masks() == []
     assert plan(small_graph(idle)).skippable_macs < plan(small_graph(busy)).skippable_macs
+
+
+def test_why_says_what_closed_inputs_cost() -> None:
+    """Few pixels: a table; many: summed once a run."""
+    reasons = {
+        size: next(step for step in plan(small_graph(pre_activation, (size, size, 4))).steps if step.before)
+        for size in (3, 6)
+    }
+    assert (reasons[3].closed, reasons[6].closed) == ("table", "computed")
+    assert "a table of 192 bytes beside 96 of weights" in reasons[3].why
+    assert "summed once a run" in reasons[6].why
+
+
+def test_more_groups_than_a_list_holds_are_joined_as_nhwc() -> None:
+    def wide(b: Builder) -> str:
+        part = b.mask(b.dense("x", MAX_GROUPS), b.gate("x", MAX_GROUPS))
+        return b.dense(b.concat(part, "x"), 2)
+
+    kernels = [step.kernel for step in plan(small_graph(wide, (4,))).steps]
+    assert "concat" in kernels and "join" not in kernels

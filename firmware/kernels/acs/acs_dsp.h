@@ -202,8 +202,8 @@ typedef struct {
     acs_scratch_t scratch;
 } acs_job_t;
 
-/** Scratch, one piece after the other. bytes: a multiple of four. NULL: there is too little. */
-void *acs_take(acs_scratch_t *scratch, uint32_t bytes);
+/** acs_take() of a multiple of four bytes, no more: words need not be aligned to eight. */
+void *acs_take_words(acs_scratch_t *scratch, uint32_t bytes);
 
 /** Taps of a 3x3 window of neighbours that moves by 1 or 2 pixels and has room for a tile in every row. */
 bool acs_is_window(const acs_conv_t *layer);
@@ -214,6 +214,14 @@ bool acs_conv_winograd(const acs_job_t *job);
 
 /** Everything else: the pixels under every window are laid side by side, a few tiles at a time. */
 bool acs_conv_column(const acs_job_t *job);
+
+/**
+ * Replaces the finish table of a join by one whose sums to start from hold what the input groups add that are not
+ * active, if they add anything: see `closed` in acs_conv_t.
+ *
+ * @param scratch  the new table is taken from its beginning; what lies behind is overwritten
+ */
+ACS_MUST_CHECK bool acs_complete_finish(acs_conv_t *layer, const acs_list_t *active, acs_scratch_t *scratch);
 
 /** Words of the weights of one pair of input channels. */
 static inline uint32_t acs_pair_words(const acs_conv_t *layer)

@@ -113,7 +113,7 @@ static uint32_t take_tiles(const acs_job_t *job, acs_strip_t *strip, columns_t *
     const uint16_t count = acs_list_count(job->source.active, job->source.groups);
     const uint32_t pair_bytes = 4 * acs_pair_words(layer);
     acs_scratch_t scratch = job->scratch;
-    acs_run_t *const runs = acs_take(&scratch, (count > 0 ? count : 1u) * (uint32_t)sizeof *runs);
+    acs_run_t *const runs = acs_take_words(&scratch, (count > 0 ? count : 1u) * (uint32_t)sizeof *runs);
     if (runs == NULL) {
         return 0;
     }
@@ -135,12 +135,12 @@ static uint32_t take_tiles(const acs_job_t *job, acs_strip_t *strip, columns_t *
         *whole = (acs_run_t){0, copied};
         strip->tile.runs = whole;
         strip->tile.end = whole + 1;
-        strip->weights = acs_take(&scratch, copied);
+        strip->weights = acs_take_words(&scratch, copied);
     }
     const uint32_t tiles = room < all ? room : all;
-    strip->row = in_place ? NULL : acs_take(&scratch, tiles * row_bytes);
-    strip->band = layer->residual == NULL ? NULL : acs_take(&scratch, tiles * acs_band_bytes(layer, ACS_TILE_PIXELS));
-    columns->words = acs_take(&scratch, 4 * tiles * columns->tile_words);
+    strip->row = in_place ? NULL : acs_take_words(&scratch, tiles * row_bytes);
+    strip->band = layer->residual == NULL ? NULL : acs_take_words(&scratch, tiles * acs_band_bytes(layer, ACS_TILE_PIXELS));
+    columns->words = acs_take_words(&scratch, 4 * tiles * columns->tile_words);
     return tiles;
 }
 

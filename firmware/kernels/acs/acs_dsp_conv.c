@@ -4,7 +4,7 @@
 
 #include "acs_portable.h"
 
-void *acs_take(acs_scratch_t *scratch, uint32_t bytes)
+void *acs_take_words(acs_scratch_t *scratch, uint32_t bytes)
 {
     void *const piece = scratch->data;
     if (scratch->bytes < bytes) {
@@ -180,6 +180,28 @@ static bool convolve(const acs_job_t *job)
     return acs_is_window(job->layer) ? acs_conv_window(job) : acs_conv_column(job);
 }
 
+/* Does the layer before, if there is one, for the active groups of the source. */
+static bool scale_input(acs_job_t *job)
+{
+    const acs_conv_t *const layer = job->layer;
+    const uint32_t channels = job->source.channels;
+    const uint32_t bytes = acs_image_bytes(layer->input, channels);
+    const uint16_t count = acs_list_count(job->source.active, job->source.groups);
+    if (layer->before == NULL) {
+        return true;
+    }
+    int8_t *const scaled = acs_take(&job->scratch, bytes * job->source.groups);
+    if (scaled == NULL) {
+        return false;
+    }
+    for (uint16_t i = 0; i < count; i++) {
+        const uint32_t g = acs_list_at(job->source.active, job->source.groups, i);
+        acs_scale_s8(layer->before, g, job->source.images + g * bytes, channels, scaled + g * bytes, channels);
+    }
+    job->source.images = scaled;
+    return true;
+}
+
 bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
                  acs_scratch_t scratch)
 {
@@ -216,8 +238,9 @@ bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active, const a
     if (layer->form == ACS_PLAIN) {
         return acs_portable_conv_join(layer, active, outputs, input, output, scratch);
     }
-    const acs_job_t job = {
-        .layer = layer,
+    acs_conv_t complete = *layer;
+    acs_job_t job = {
+        .layer = &complete,
         .source = {input, active, layer->input_groups, layer->input.channels / layer->input_groups},
         .first = 0,
         .last = layer->output.channels,
@@ -227,7 +250,10 @@ bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active, const a
         .output = output,
         .scratch = scratch,
     };
-    if (job.upto > 0 && !convolve(&job)) {
+    if (job.upto == 0) {
+        return true;
+    }
+    if (!scale_input(&job) || !acs_complete_finish(&complete, active, &job.scratch) || !convolve(&job)) {
         return false;
     }
     clamp_outputs(layer, outputs, output);

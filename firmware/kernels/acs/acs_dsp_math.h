@@ -26,7 +26,22 @@ static inline int32_t acs_odd_bytes(int32_t offset, int32_t four)
     return words;
 }
 
+/* Two products of 16-bit numbers, added to a sum, which wraps. */
+static inline int32_t acs_multiply_both(int32_t a, int32_t b, int32_t sum)
+{
+    int32_t result;
+    __asm__("smlad %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+    return result;
+}
+
 #else
+
+static inline int32_t acs_multiply_both(int32_t a, int32_t b, int32_t sum)
+{
+    const int32_t low = (int16_t)a * (int16_t)b;
+    const int32_t high = (a >> 16) * (b >> 16);
+    return (int32_t)((uint32_t)sum + (uint32_t)low + (uint32_t)high);
+}
 
 static inline int32_t acs_even_bytes(int32_t offset, int32_t four)
 {

@@ -92,7 +92,7 @@ static void move_to(const acs_job_t *job, const rows_t *rows, uint32_t y, uint32
 static bool begin(const acs_job_t *job, uint32_t pair_bytes, acs_scratch_t *scratch, acs_strip_t *strip, rows_t *rows)
 {
     const uint16_t count = acs_list_count(job->source.active, job->source.groups);
-    acs_run_t *const runs = acs_take(scratch, (count > 0 ? count : 1u) * (uint32_t)sizeof *runs);
+    acs_run_t *const runs = acs_take_words(scratch, (count > 0 ? count : 1u) * (uint32_t)sizeof *runs);
     if (runs == NULL) {
         return false;
     }
@@ -100,7 +100,7 @@ static bool begin(const acs_job_t *job, uint32_t pair_bytes, acs_scratch_t *scra
     strip->end = runs + acs_find_runs(&job->source, pair_bytes, runs, &rows->pairs);
     rows->pair_step = rows->columns * rows->height;
     const uint32_t bytes = (uint32_t)sizeof *rows->words * rows->pairs * rows->pair_step;
-    rows->words = acs_take(scratch, bytes);
+    rows->words = acs_take_words(scratch, bytes);
     if (rows->words == NULL) {
         return false;
     }
@@ -113,7 +113,7 @@ static bool take_band(const acs_conv_t *layer, uint32_t rows, acs_scratch_t *scr
 {
     const uint32_t bytes = acs_band_bytes(layer, rows * layer->output.width);
     if (bytes > 0) {
-        strip->band = acs_take(scratch, bytes);
+        strip->band = acs_take_words(scratch, bytes);
     }
     return bytes == 0 || strip->band != NULL;
 }
@@ -142,12 +142,12 @@ bool acs_conv_window(const acs_job_t *job)
         return false;
     }
     strip.tile.point_bytes = rows.pairs * pair_bytes;
-    strip.weights = acs_take(&scratch, strip.tile.point_bytes);
+    strip.weights = acs_take_words(&scratch, strip.tile.point_bytes);
     if (strip.weights == NULL) {
         return false;
     }
     if (!acs_writes_in_place(layer)) {
-        strip.row = acs_take(&scratch, ACS_QUAD * width);
+        strip.row = acs_take_words(&scratch, ACS_QUAD * width);
         if (strip.row == NULL) {
             return false;
         }
@@ -184,16 +184,16 @@ static bool take_strips(const acs_job_t *job, acs_scratch_t *scratch, strips_t *
     const acs_conv_t *const layer = job->layer;
     const bool in_one_run = strip->runs->begin == 0 && strip->end == strip->runs + 1;
     const uint32_t copy_bytes = ACS_WINOGRAD_POINTS * strip->tile.point_bytes;
-    strip->tile.sums = acs_take(scratch, 4 * ACS_WINOGRAD_SUMS);
+    strip->tile.sums = acs_take_words(scratch, 4 * ACS_WINOGRAD_SUMS);
     for (uint32_t n = layer->output.height / 2; strip->tile.sums != NULL && n > 0; n--) {
         const bool copying = n * strips->twos >= MANY_TWOS || !in_one_run;
         const uint32_t band_bytes = acs_band_bytes(layer, n * strip->pixels);
         const uint32_t transformed_bytes = 4 * n * strips->words;
         if (scratch->bytes >= transformed_bytes + band_bytes + (copying ? copy_bytes : 0u)) {
             strips->strips = n;
-            strips->transformed = acs_take(scratch, transformed_bytes);
-            strip->band = band_bytes > 0 ? acs_take(scratch, band_bytes) : NULL;
-            strip->weights = copying ? acs_take(scratch, copy_bytes) : NULL;
+            strips->transformed = acs_take_words(scratch, transformed_bytes);
+            strip->band = band_bytes > 0 ? acs_take_words(scratch, band_bytes) : NULL;
+            strip->weights = copying ? acs_take_words(scratch, copy_bytes) : NULL;
             strip->tile.point_bytes = copying ? strip->tile.point_bytes : strip->point_bytes;
             return true;
         }

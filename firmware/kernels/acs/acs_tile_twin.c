@@ -17,28 +17,12 @@ typedef struct {
     uint32_t tile_step;            /* from tile to tile; 0: a tile lies behind the pairs of the one before */
 } shape_t;
 
-/* Adds two products of 16-bit numbers: wraps, as the instruction does. */
-static int32_t smlad(int32_t a, int32_t b, int32_t sum)
-{
-    const int32_t low = (int16_t)a * (int16_t)b;
-    const int32_t high = (a >> 16) * (b >> 16);
-    return (int32_t)((uint32_t)sum + (uint32_t)low + (uint32_t)high);
-}
-
-/* The low bytes of both halves, sign-extended. */
-static int32_t sxtb16(int32_t value)
-{
-    const uint32_t low = (uint32_t)(int8_t)value & 0xffffu;
-    const uint32_t high = (uint32_t)(int8_t)(value >> 16) << 16;
-    return (int32_t)(high | low);
-}
-
 /* The sums of a pixel: E and P of the first word, then of the second; or of four wide words. */
 static const int32_t *add_tap_paired(const int32_t *weights, int32_t word, int32_t *sums)
 {
     for (uint32_t i = 0; i < 2; i++) {
-        sums[2 * i] = smlad(sxtb16(weights[i]), word, sums[2 * i]);
-        sums[2 * i + 1] = smlad(weights[i], word, sums[2 * i + 1]);
+        sums[2 * i] = acs_multiply_both(acs_even_bytes(0, weights[i]), word, sums[2 * i]);
+        sums[2 * i + 1] = acs_multiply_both(weights[i], word, sums[2 * i + 1]);
     }
     return weights + 2;
 }
@@ -46,7 +30,7 @@ static const int32_t *add_tap_paired(const int32_t *weights, int32_t word, int32
 static const int32_t *add_tap_wide(const int32_t *weights, int32_t word, int32_t *sums)
 {
     for (uint32_t i = 0; i < 4; i++) {
-        sums[i] = smlad(weights[i], word, sums[i]);
+        sums[i] = acs_multiply_both(weights[i], word, sums[i]);
     }
     return weights + 4;
 }

@@ -2,8 +2,6 @@
 /* acs_cmsis_conv.c: convolutions over active groups, one CMSIS-NN call each. */
 #include "acs_cmsis.h"
 
-#include <string.h>
-
 /* CMSIS-NN's 1x1 version sees padding at the top and left only. Where there is more at the bottom or
  * right it is told of a dilation, which means nothing to a single tap: then it takes the general one. */
 static acs_pair_t dilation_of(const acs_conv_t *layer)
@@ -92,13 +90,13 @@ static bool convolve_residual(const acs_conv_t *layer, uint32_t input_channels, 
     return true;
 }
 
-/* Output groups one by one, with the input's channels and the weights given: those of the layer, or packed
- * ones. */
-static bool convolve_groups(const acs_conv_t *layer, const acs_list_t *active, uint32_t input_channels,
-                            uint16_t input_groups, const int8_t *weights, const int8_t *input,
-                            int8_t *output, acs_scratch_t scratch)
+bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
+                 acs_scratch_t scratch)
 {
-    const uint32_t in_each = input_channels / input_groups;
+    if (layer->input_groups == 1 && layer->output_groups > 1 && acs_cmsis_has_rows(layer)) {
+        return acs_cmsis_convolve_together(layer, active, input, output, scratch);
+    }
+    const uint32_t in_each = layer->input.channels / layer->input_groups;
     const uint32_t out_each = layer->output.channels / layer->output_groups;
     const uint32_t in_bytes = acs_image_bytes(layer->input, in_each);
     const uint32_t out_bytes = acs_image_bytes(layer->output, out_each);
@@ -107,9 +105,9 @@ static bool convolve_groups(const acs_conv_t *layer, const acs_list_t *active, u
 
     for (uint16_t i = 0; i < count; i++) {
         const uint32_t j = acs_list_at(active, layer->output_groups, i);
-        const uint32_t source = j * input_groups / layer->output_groups;
+        const uint32_t source = j * layer->input_groups / layer->output_groups;
         const acs_filters_t filters =
-            acs_filters_of(layer, weights + j * weight_bytes, j * out_each, out_each);
+            acs_filters_of(layer, layer->weights + j * weight_bytes, j * out_each, out_each);
         if (!(layer->residual == NULL ? acs_cmsis_convolve : convolve_residual)(
                 layer, in_each, &filters, input + source * in_bytes, output + j * out_bytes, scratch)) {
             return false;
@@ -118,100 +116,8 @@ static bool convolve_groups(const acs_conv_t *layer, const acs_list_t *active, u
     return true;
 }
 
-bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
-                 acs_scratch_t scratch)
-{
-    if (layer->input_groups == 1 && layer->output_groups > 1 && acs_cmsis_has_rows(layer)) {
-        return acs_cmsis_convolve_together(layer, active, input, output, scratch);
-    }
-    return convolve_groups(layer, active, layer->input.channels, layer->input_groups, layer->weights,
-                           input, output, scratch);
-}
-
-/* The value of a channel to which no input contributes. */
-static int8_t bias_value(const acs_conv_t *layer, uint32_t channel)
-{
-    const acs_scale_t scale = {layer->multiplier[channel], layer->shift[channel]};
-    int32_t value = acs_rescale(layer->bias[channel], scale) + layer->output_zero_point;
-    value = value < layer->low ? layer->low : value;
-    return (int8_t)(value > layer->high ? layer->high : value);
-}
-
-/* With no active input every pixel is the requantised bias, or has it added. */
-static bool fill_with_bias(const acs_conv_t *layer, const acs_list_t *outputs, int8_t *output,
-                           acs_scratch_t scratch)
-{
-    const uint32_t each = layer->output.channels / layer->output_groups;
-    const uint32_t bytes = acs_image_bytes(layer->output, each);
-    const uint16_t count = acs_list_count(outputs, layer->output_groups);
-    const bool adds = layer->residual != NULL;
-    const uint32_t filled = adds ? layer->output.width * each : bytes;
-    if (adds && scratch.bytes < filled) {
-        return false;
-    }
-    for (uint16_t i = 0; i < count; i++) {
-        const uint32_t j = acs_list_at(outputs, layer->output_groups, i);
-        int8_t *const pixels = adds ? scratch.data : output + j * bytes;
-        for (uint32_t c = 0; c < each; c++) {
-            pixels[c] = bias_value(layer, j * each + c);
-        }
-        for (uint32_t at = each; at < filled; at += each) {
-            acs_copy_s8(pixels + at, pixels, each);
-        }
-        for (uint32_t at = 0; adds && at < bytes; at += filled) {
-            acs_add_residual_s8(layer->residual, filled, pixels, output + at);
-        }
-    }
-    return true;
-}
-
-/* The weights of the active input groups, side by side. */
-static void pack_weights(const acs_conv_t *layer, const acs_list_t *active, int8_t *packed)
-{
-    const uint32_t each = layer->input.channels / layer->input_groups;
-    const uint32_t rows =
-        (uint32_t)layer->output.channels * layer->kernel.height * layer->kernel.width;
-    const uint16_t count = acs_list_count(active, layer->input_groups);
-    for (uint16_t i = 0; i < count; i++) {
-        const int8_t *from = layer->weights + acs_list_at(active, layer->input_groups, i) * each;
-        int8_t *to = packed + i * each;
-        for (uint32_t row = 0; row < rows; row++) {
-            acs_copy_s8(to, from, each);
-            from += layer->input.channels;
-            to += count * each;
-        }
-    }
-}
-
 bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
                       const int8_t *input, int8_t *output, acs_scratch_t scratch)
 {
-    const uint16_t groups = layer->input_groups;
-    const uint16_t count = acs_list_count(active, groups);
-    const bool packing = count <= layer->pack_limit && count < groups;
-    const uint32_t each = layer->input.channels / groups;
-    const uint32_t channels = each * (packing ? count : groups);
-    const uint32_t rows =
-        (uint32_t)layer->output.channels * layer->kernel.height * layer->kernel.width;
-    /* Scratch: the image as NHWC, the packed weights, then what CMSIS-NN needs, each word-aligned. */
-    const uint32_t image_bytes = (acs_image_bytes(layer->input, channels) + 3u) & ~3u;
-    const uint32_t weight_bytes = packing ? (rows * channels + 3u) & ~3u : 0u;
-    if (count == 0) {
-        return fill_with_bias(layer, outputs, output, scratch);
-    }
-    if (scratch.bytes < image_bytes + weight_bytes) {
-        return false;
-    }
-    int8_t *const image = scratch.data;
-    int8_t *const packed = image + image_bytes;
-    const acs_scratch_t rest = {packed + weight_bytes, scratch.bytes - image_bytes - weight_bytes};
-
-    if (packing) {
-        acs_pack_s8(layer->input, groups, active, input, image);
-        pack_weights(layer, active, packed);
-    } else {
-        acs_ungroup_s8(layer->input, groups, active, (int8_t)layer->input_zero_point, input, image);
-    }
-    return convolve_groups(layer, outputs, channels, 1, packing ? packed : layer->weights, image, output,
-                           rest);
+    return acs_pack_and_conv_s8(layer, active, outputs, input, output, scratch);
 }

@@ -151,9 +151,9 @@ bool acs_portable_conv(const acs_conv_t *layer, const acs_list_t *active, const 
     return true;
 }
 
-/* Nothing is packed: the taps of an inactive group are not visited, whatever pack_limit says. */
-bool acs_portable_conv_join(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
-                            const int8_t *input, int8_t *output, acs_scratch_t scratch)
+/* Reads the active groups where they are: the taps of the others are not visited. */
+static bool join(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
+                 const int8_t *input, int8_t *output, acs_scratch_t scratch)
 {
     const source_t source = {input, active, layer->input_groups, layer->input.channels / layer->input_groups};
     const uint16_t count = acs_list_count(outputs, layer->output_groups);
@@ -163,4 +163,17 @@ bool acs_portable_conv_join(const acs_conv_t *layer, const acs_list_t *active, c
         }
     }
     return true;
+}
+
+bool acs_portable_conv_join(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
+                            const int8_t *input, int8_t *output, acs_scratch_t scratch)
+{
+    if (layer->before != NULL || layer->pack_limit > 0) {
+        return acs_pack_and_conv_s8(layer, active, outputs, input, output, scratch);
+    }
+    acs_conv_t complete = *layer;
+    if (!acs_complete_bias(&complete, active, &scratch)) {
+        return false;
+    }
+    return join(&complete, active, outputs, input, output, scratch);
 }

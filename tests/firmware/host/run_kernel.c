@@ -205,6 +205,34 @@ static void call_concat(void)
     put(output, volume(image));
 }
 
+static void call_join(void)
+{
+    const acs_shape_t image = shape();
+    const uint16_t groups = small();
+    const acs_list_t *const active = list();
+    const uint16_t count = small();
+    acs_part_t *const parts = exactly(count * sizeof *parts);
+    for (uint16_t i = 0; i < count; i++) {
+        parts[i].channels = small();
+        parts[i].data = get((size_t)image.height * image.width * parts[i].channels);
+    }
+    int8_t *const output = poisoned(volume(image));
+    acs_join_s8(image, groups, active, parts, output);
+    put(output, volume(image));
+}
+
+static void call_make_list(void)
+{
+    const acs_mode_t mode = (acs_mode_t)number();
+    const uint16_t groups = small();
+    const uint16_t *const source = get(groups * sizeof *source);
+    const uint8_t *const open = get(small());
+    const acs_list_t made = acs_make_list(mode, groups, source, open, exactly(groups));
+    put_number(made.groups);
+    put_number(made.count);
+    put(made.index, made.count);
+}
+
 static void call_pad(void)
 {
     const acs_shape_t from = shape();
@@ -338,17 +366,7 @@ static void call_conv(void)
     put_result(acs_conv_s8(&layer, active, input, output, scratch()), output, layer.output);
 }
 
-static void call_conv_join(void)
-{
-    const acs_conv_t layer = conv_layer();
-    const acs_list_t *const active = list();
-    const acs_list_t *const outputs = list();
-    const int8_t *const input = get(volume(layer.input));
-    int8_t *const output = poisoned(volume(layer.output));
-    put_result(acs_conv_join_s8(&layer, active, outputs, input, output, scratch()), output, layer.output);
-}
-
-static void call_depthwise(void)
+static acs_depthwise_t depthwise_layer(void)
 {
     acs_depthwise_t layer = {.input = shape()};
     layer.output = shape();
@@ -365,6 +383,34 @@ static void call_depthwise(void)
     layer.bias = get(layer.output.channels * sizeof *layer.bias);
     layer.multiplier = get(layer.output.channels * sizeof *layer.multiplier);
     layer.shift = get(layer.output.channels * sizeof *layer.shift);
+    return layer;
+}
+
+/* Closed inputs are zero (0), have values (1) or sums (2); then whether there is a layer before. */
+static void call_conv_join(void)
+{
+    acs_conv_t layer = conv_layer();
+    const int32_t closed = number();
+    if (closed == 1) {
+        layer.closed = get(layer.input.channels);
+    } else if (closed == 2) {
+        layer.closed_sums = get((size_t)layer.input_groups * layer.output.channels * sizeof(int32_t));
+    }
+    acs_depthwise_t before = {.groups = 0};
+    if (number() != 0) {
+        before = depthwise_layer();
+        layer.before = &before;
+    }
+    const acs_list_t *const active = list();
+    const acs_list_t *const outputs = list();
+    const int8_t *const input = get(volume(layer.input));
+    int8_t *const output = poisoned(volume(layer.output));
+    put_result(acs_conv_join_s8(&layer, active, outputs, input, output, scratch()), output, layer.output);
+}
+
+static void call_depthwise(void)
+{
+    const acs_depthwise_t layer = depthwise_layer();
     const acs_list_t *const active = list();
     const int8_t *const input = get(volume(layer.input));
     int8_t *const output = poisoned(volume(layer.output));
@@ -408,7 +454,7 @@ static void call_residual(void)
 static void (*const functions[])(void) = {
     call_add,  call_rescale,    call_clamp, call_copy,      call_shuffle,   call_ungroup, call_group, call_pack,
     call_list, call_gate, call_apply_mask, call_conv,  call_conv_join, call_depthwise, call_pool, call_concat,
-    call_pad,  call_residual,
+    call_pad,  call_residual,   call_join,  call_make_list,
 };
 
 int main(void)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a convolution or a fully connected layer becomes the call of a kernel: what it reads, skips, and works in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Protocol
+
+from acsgen.graph import Conv2D, Dense, DepthwiseConv2D, Graph, Op
+from acsgen.graph.ops import Pair, Shape, image_shape
+from acsgen.plan.arena import ALIGNMENT
+from acsgen.plan.choice import FEW_PIXELS, closed_inputs, why_all_inputs
+from acsgen.plan.choose import Chosen
+from acsgen.plan.conv_case import Form, conv_case
+from acsgen.plan.cost import pack_limit
+from acsgen.plan.kernel_sets import KernelSet
+from acsgen.plan.layout import read_layout
+from acsgen.plan.masks import Mask
+from acsgen.plan.plan import ClosedInputs
+
+
+class Draft(Protocol):
+    """What is asked of a plan in the making; see `acsgen.plan.build`."""
+
+    graph: Graph
+    kernels: KernelSet
+    masks: Mapping[str, Mask]
+    layouts: Mapping[str, int]
+    listed: set[str]
+    chosen: Chosen
+    offers: dict[str, tuple[Form, ...]]
+
+    def write(self, op: Op, kernel: str, *inputs: str, shares: str | None = None, **details: object) -> None: ...
+
+    def active(self, tensor: str) -> str | None: ...
+
+    def image_of(self, tensor: str) -> str: ...
+
+    def scaling_before(self, tensor: str) -> DepthwiseConv2D | None: ...
+
+    def read(self, tensor: str, groups: int) -> str: ...
+
+    def form_of(self, op: Op) -> Form | None: ...
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a convolution reads. shape: the image, or (1, 1, N); groups: of the layout it wants. joined: the list of
+    the active groups that all outputs read, if there is one. constant: the others hold a constant. before: a layer
+    that is done on the way."""
+
+    tensor: str
+    shape: Shape
+    groups: int
+    kernel: Pair
+    joined: str | None
+    constant: bool
+    before: DepthwiseConv2D | None
+
+
+def plan_convolution(draft: Draft, op: Conv2D | Dense) -> None:
+    """Appends the call of a convolution: one that joins if all outputs read an input that lies in groups."""
+    read = _read_by(draft, op)
+    unread = None if read.tensor in draft.listed else draft.masks.get(read.tensor)
+    source = draft.read(read.before.inputs[0] if read.before else read.tensor, read.groups)
+    active = draft.active(op.output)
+    form = _form(draft, op, read)
+    formed: dict[str, Any] = {}
+    if form:
+        formed = {"form": form.name, "form_why": form.why, "most_scratch_bytes": form.most_scratch_bytes}
+    all_inputs = why_all_inputs(op, unread)
+    if read.joined is None and (read.groups == 1 or (isinstance(op, Conv2D) and op.groups > 1)):
+        why = (f"Only the groups that {active} opens." if active else "Every group.") + all_inputs
+        channels = read.shape[2] // read.groups
+        scratch = form.scratch_bytes if form else draft.kernels.conv_scratch(read.kernel, channels)
+        draft.write(op, "conv", source, active=active, scratch_bytes=scratch, why=why, **formed)
+        return
+    pixels, outputs = prod(image_shape(draft.graph.shape(op.output))[:2]), op.weights.shape[0]
+    limit, why = 0, f"Reads what {read.joined} opens." if read.joined else "Reads every group."
+    closed: ClosedInputs = "zero"
+    reason = ""
+    if read.constant:
+        closed, reason = closed_inputs(read.groups, pixels, outputs, op.weights.size)
+        reason = f" {reason}"
+    if form and form.name != "plain":
+        scratch = form.scratch_bytes
+    else:
+        scratch = draft.kernels.conv_scratch(read.kernel, read.shape[2])
+        if _packs(draft.kernels, read, pixels):
+            limit = pack_limit(read.groups, pixels) if read.joined else 0
+            scratch += _aligned(prod(read.shape)) if read.groups > 1 or read.before else 0
+            scratch += _aligned(outputs * prod(read.kernel) * read.shape[2] * limit // read.groups) if limit else 0
+            why = "Reads all groups as NHWC."
+            if limit:
+                why = f"Packs what {read.joined} opens, up to {limit} of {read.groups} groups."
+        scratch += _aligned(4 * outputs) if read.constant else 0
+    draft.write(
+        op,
+        "conv_join",
+        source,
+        active=active,
+        joined=read.joined,
+        before=read.before,
+        pack_limit=limit,
+        closed=closed,
+        scratch_bytes=scratch,
+        why=why + all_inputs + reason,
+        **formed,
+    )
+
+
+def _read_by(draft: Draft, op: Conv2D | Dense) -> _Read:
+    graph = draft.graph
+    if isinstance(op, Dense):
+        tensor = draft.image_of(op.inputs[0])
+        listed = tensor in draft.listed
+        shape = image_shape(graph.shape(tensor)) if listed else (1, 1, op.weights.shape[1])
+        groups = draft.layouts[tensor] if listed else 1
+        kernel = (shape[0], shape[1])
+    else:
+        tensor = op.inputs[0]
+        shape = image_shape(graph.shape(tensor))
+        groups, kernel = read_layout(op, draft.layouts[tensor]), op.kernel
+    joined = draft.active(tensor) if isinstance(op, Dense) or op.groups == 1 else None
+    constant = joined is not None and draft.masks[tensor].closed == "constant"
+    return _Read(tensor, shape, groups, kernel, joined, constant, draft.scaling_before(tensor))
+
+
+def _form(draft: Draft, op: Conv2D | Dense, read: _Read) -> Form | None:
+    """How a convolution is emitted; None: the kernel set takes plain constants only."""
+    if draft.kernels.conv_forms is None:
+        return None
+    source, target = (draft.graph.tensors[name] for name in (read.tensor, op.output))
+    groups = read.groups, draft.layouts[op.output]
+    case = conv_case(op, source, target, *groups, read.joined is not None)
+    forms = draft.kernels.conv_forms(case.behind(read.constant, read.before is not None))
+    draft.offers[op.name] = forms
+    return draft.form_of(op)
+
+
+def _packs(kernels: KernelSet, read: _Read, pixels: int) -> bool:
+    """Whether a convolution of plain constants gathers what is active."""
+    small = read.shape[2] // read.groups < kernels.small_group and pixels >= FEW_PIXELS
+    return kernels.packs or read.before is not None or small
+
+
+def _aligned(count: int) -> int:
+    """Pieces of a scratch are as long as its alignment asks for."""
+    return -(-count // ALIGNMENT) * ALIGNMENT
