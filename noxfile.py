@@ -159,7 +159,7 @@ def demo(session: nox.Session) -> None:
 
 
 #: One file each in bench/.
-BENCHES = ("skipping", "kernels", "peers")
+BENCHES = ("skipping", "kernels", "choice", "peers")
 
 
 @nox.session

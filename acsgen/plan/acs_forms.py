@@ -26,6 +26,9 @@ COLUMN_BYTES, MOST_COLUMN_BYTES = 2048, 4096
 #: Tiles of a column, twos of Winograd's tiles, from which on a quad's weights are copied before they are used.
 MANY_TILES, MANY_TWOS = 4, 3
 
+#: Weights up to which a fully connected layer is quicker with plain constants.
+FEW_WEIGHTS = 64
+
 #: Right shifts of the short requantisation: its rounding constant, with the zero point, stays within int32.
 SHIFTS = range(1, 23)
 #: A sum that is doubled before it is multiplied.
@@ -42,9 +45,9 @@ MAX_WEIGHT = 127
 def conv_forms(case: ConvCase) -> tuple[Form, ...]:
     """The forms that are exact, the one with the least constants first."""
     if not finishes_shortly(case):
-        why = "Its requantisation is none of the short form: plain weights."
-        row = case.target[1] * case.target[2]
-        return (Form("plain", 0, row, case.weights.size + 12 * case.target[2], 0, why),)
+        return (_plain(case, "Its requantisation is none of the short form: plain weights."),)
+    if prod(case.target[:2]) == 1 and case.weights.size <= FEW_WEIGHTS:
+        return (_plain(case, "A few products: to prepare for more would take longer."),)
     if is_paired_exact(case):
         forms = [_tiled(case, "paired", 2, "Two output channels in a weight.")]
     else:
@@ -63,6 +66,11 @@ def conv_forms(case: ConvCase) -> tuple[Form, ...]:
             )
         )
     return tuple(forms)
+
+
+def _plain(case: ConvCase, why: str) -> Form:
+    row = case.target[1] * case.target[2]
+    return Form("plain", 0, row, case.weights.size + 12 * case.target[2], 0, why)
 
 
 def _tiled(case: ConvCase, name: str, tap_words: int, why: str) -> Form:
@@ -193,9 +201,8 @@ def _window_rows(case: ConvCase) -> int:
 
 def _column_tile(case: ConvCase) -> int:
     """Bytes of a tile's words, and of a row of its output where a quad is not written in place."""
-    in_place = _writes_in_place(case) and prod(case.target[:2]) > 1
     words = 4 * pairs_of(case) * prod(case.kernel) * TILE_PIXELS
-    return words + (0 if in_place else QUAD * TILE_PIXELS)
+    return words + (0 if _writes_in_place(case) else QUAD * TILE_PIXELS)
 
 
 def _band_bytes(case: ConvCase, pixels: int) -> int:

@@ -32,6 +32,12 @@ typedef struct {
     uint16_t height, width, channels;
 } acs_shape_t;
 
+/** Bytes of an image of so many channels. */
+static inline uint32_t acs_image_bytes(acs_shape_t shape, uint32_t channels)
+{
+    return (uint32_t)shape.height * shape.width * channels;
+}
+
 /** A vertical and a horizontal number: kernel size, stride, dilation, or padding at top and left. */
 typedef struct {
     uint16_t height, width;
@@ -321,8 +327,11 @@ void acs_pack_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, c
 /** Takes bytes from the beginning of a scratch, which stays aligned; NULL if it has not so many. */
 void *acs_take(acs_scratch_t *scratch, uint32_t bytes);
 
-/** Whether a depthwise convolution gives every value a factor and an offset, and does nothing else. */
-bool acs_scales(const acs_depthwise_t *layer);
+/**
+ * Does a depthwise convolution over the active groups if it gives every value a factor and an offset and does
+ * nothing else: 1x1, of stride 1, without padding. Returns false, and does nothing, if it is another one.
+ */
+bool acs_scale_groups_s8(const acs_depthwise_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output);
 
 /**
  * Such a convolution of one group.

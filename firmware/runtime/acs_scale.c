@@ -45,7 +45,8 @@ static void scale_quickly(const acs_depthwise_t *l, strip_t s, int32_t weight, i
     }
 }
 
-bool acs_scales(const acs_depthwise_t *layer)
+/* Whether a depthwise convolution gives every value a factor and an offset, and does nothing else. */
+static bool scales(const acs_depthwise_t *layer)
 {
     return layer->kernel.height == 1 && layer->kernel.width == 1 && layer->padding.height == 0 &&
            layer->padding.width == 0 && layer->input.height == layer->output.height &&
@@ -69,4 +70,19 @@ void acs_scale_s8(const acs_depthwise_t *layer, uint32_t group, const int8_t *in
             scale_plainly(layer, strip, weight, bias, scale);
         }
     }
+}
+
+bool acs_scale_groups_s8(const acs_depthwise_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output)
+{
+    const uint32_t each = layer->input.channels / layer->groups;
+    const uint16_t count = acs_list_count(active, layer->groups);
+    if (!scales(layer)) {
+        return false;
+    }
+    for (uint16_t i = 0; i < count; i++) {
+        const uint32_t g = acs_list_at(active, layer->groups, i);
+        const uint32_t at = g * acs_image_bytes(layer->input, each);
+        acs_scale_s8(layer, g, input + at, each, output + at, each);
+    }
+    return true;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* acs_dsp_column.c: convolutions of any shape: what lies under the windows of a few tiles, side by side. */
 #include "acs_dsp.h"
+#include "acs_dsp_math.h"
 
 #include "acs_portable.h"
 
@@ -100,6 +101,61 @@ static void expand_pixels(const acs_job_t *job, const columns_t *columns, uint32
     }
 }
 
+/* A quad of a single pixel, as of a fully connected layer: a tile would compute a second one in vain. */
+static void write_quad(const acs_tile_t *tile, const int32_t doubled[ACS_QUAD])
+{
+    const int32_t *how = tile->finish + ACS_QUAD;
+    for (uint32_t c = 0; c < ACS_QUAD; c++, how += 3) {
+        tile->output[c] = (int8_t)acs_finish(doubled[c], how[0], how[1], how[2]);
+    }
+}
+
+static void single_paired(const acs_tile_t *tile)
+{
+    const int32_t *word = tile->words;
+    int32_t e0 = tile->finish[0];
+    int32_t p1 = tile->finish[1];
+    int32_t e2 = tile->finish[2];
+    int32_t p3 = tile->finish[3];
+    for (const acs_run_t *run = tile->runs; run < tile->end; run++) {
+        const int32_t *const end = tile->weights + run->end / 4;
+        for (const int32_t *w = tile->weights + run->begin / 4; w < end; w += 2, word += ACS_TILE_PIXELS) {
+            e0 = acs_multiply_both(acs_even_bytes(0, w[0]), *word, e0);
+            p1 = acs_multiply_both(w[0], *word, p1);
+            e2 = acs_multiply_both(acs_even_bytes(0, w[1]), *word, e2);
+            p3 = acs_multiply_both(w[1], *word, p3);
+        }
+    }
+    const int32_t odd1 = (int32_t)((uint32_t)p1 - (uint32_t)e0) >> 7;
+    const int32_t odd3 = (int32_t)((uint32_t)p3 - (uint32_t)e2) >> 7;
+    write_quad(tile, (const int32_t[]){2 * e0, odd1, 2 * e2, odd3});
+}
+
+static void single_wide(const acs_tile_t *tile)
+{
+    const int32_t *word = tile->words;
+    int32_t sums[ACS_QUAD];
+    memcpy(sums, tile->finish, sizeof sums);
+    for (const acs_run_t *run = tile->runs; run < tile->end; run++) {
+        const int32_t *const end = tile->weights + run->end / 4;
+        for (const int32_t *w = tile->weights + run->begin / 4; w < end; w += ACS_QUAD, word += ACS_TILE_PIXELS) {
+            for (uint32_t c = 0; c < ACS_QUAD; c++) {
+                sums[c] = acs_multiply_both(w[c], *word, sums[c]);
+            }
+        }
+    }
+    write_quad(tile, (const int32_t[]){2 * sums[0], 2 * sums[1], 2 * sums[2], 2 * sums[3]});
+}
+
+/* What computes the tiles of so many output pixels. */
+static acs_tile_function_t *function_for(const acs_conv_t *layer, uint32_t pixels)
+{
+    if (pixels == 1) {
+        return layer->form == ACS_WIDE ? single_wide : single_paired;
+    }
+    return layer->form == ACS_WIDE ? acs_tile_column_wide : acs_tile_column_paired;
+}
+
 /* Tiles from which on a quad's weights are quicker copied than read in flash every time. */
 #define MANY_TILES 4u
 
@@ -120,7 +176,7 @@ static uint32_t take_tiles(const acs_job_t *job, acs_strip_t *strip, columns_t *
     strip->runs = runs;
     strip->end = runs + acs_find_runs(&job->source, pair_bytes, runs, &columns->pairs);
     columns->tile_words = columns->pairs * columns->taps * ACS_TILE_PIXELS;
-    const bool in_place = acs_writes_in_place(layer) && pixels > 1;
+    const bool in_place = acs_writes_in_place(layer);
     const uint32_t row_bytes = in_place ? 0u : ACS_QUAD * ACS_TILE_PIXELS;
     const uint32_t tile_bytes = 4 * columns->tile_words + row_bytes + acs_band_bytes(layer, ACS_TILE_PIXELS);
     const uint32_t all = (pixels + 1) / ACS_TILE_PIXELS;
@@ -150,8 +206,7 @@ bool acs_conv_column(const acs_job_t *job)
     const uint32_t pixels = (uint32_t)layer->output.height * layer->output.width;
     columns_t columns = {.taps = (uint32_t)layer->kernel.height * layer->kernel.width};
     acs_run_t whole;
-    acs_strip_t strip = {
-        .function = layer->form == ACS_WIDE ? acs_tile_column_wide : acs_tile_column_paired, .rows = 1, .points = 1};
+    acs_strip_t strip = {.function = function_for(layer, pixels), .rows = 1, .points = 1};
     const uint32_t tiles = take_tiles(job, &strip, &columns, &whole);
     if (tiles == 0) {
         return false;

@@ -196,6 +196,9 @@ static void compute_group(const acs_depthwise_t *layer, const acs_source_t *sour
 bool acs_depthwise_s8(const acs_depthwise_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
                       acs_scratch_t scratch)
 {
+    if (acs_scale_groups_s8(layer, active, input, output)) {
+        return true;
+    }
     if (!takes(layer)) {
         return acs_portable_depthwise(layer, active, input, output);
     }

@@ -28,12 +28,6 @@ static inline cmsis_nn_context acs_context(acs_scratch_t scratch)
     return (cmsis_nn_context){.buf = scratch.data, .size = (int32_t)scratch.bytes};
 }
 
-/** Bytes of an image of `channels` channels. */
-static inline uint32_t acs_image_bytes(acs_shape_t shape, uint32_t channels)
-{
-    return (uint32_t)shape.height * shape.width * channels;
-}
-
 /** Filters that lie side by side, in the layer or gathered. */
 typedef struct {
     uint32_t count;

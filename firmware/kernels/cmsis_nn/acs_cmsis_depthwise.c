@@ -24,12 +24,7 @@ bool acs_depthwise_s8(const acs_depthwise_t *layer, const acs_list_t *active, co
     const uint32_t weight_bytes = (uint32_t)layer->kernel.height * layer->kernel.width * each;
     const uint16_t count = acs_list_count(active, layer->groups);
 
-    if (acs_scales(layer)) {
-        for (uint16_t i = 0; i < count; i++) {
-            const uint32_t g = acs_list_at(active, layer->groups, i);
-            const uint32_t at = g * acs_image_bytes(layer->input, each);
-            acs_scale_s8(layer, g, input + at, each, output + at, each);
-        }
+    if (acs_scale_groups_s8(layer, active, input, output)) {
         return true;
     }
     if (arm_depthwise_conv_wrapper_s8_get_buffer_size(&params, &input_dims, &filter_dims, &output_dims) >

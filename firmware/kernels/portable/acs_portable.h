@@ -35,12 +35,6 @@ static inline acs_span_t acs_span(uint32_t position, uint16_t stride, uint16_t p
     return (acs_span_t){tap, count, (uint32_t)at};
 }
 
-/** Bytes of an image of `channels` channels. */
-static inline uint32_t acs_image_bytes(acs_shape_t shape, uint32_t channels)
-{
-    return (uint32_t)shape.height * shape.width * channels;
-}
-
 /** An accumulator as int8. */
 static inline int8_t acs_requantize(int32_t sum, acs_scale_t scale, int32_t zero_point, int32_t low,
                                     int32_t high)

@@ -43,15 +43,13 @@ bool acs_portable_depthwise(const acs_depthwise_t *layer, const acs_list_t *acti
 {
     const uint32_t each = layer->input.channels / layer->groups;
     const uint16_t count = acs_list_count(active, layer->groups);
-    const bool scaling = acs_scales(layer);
+    if (acs_scale_groups_s8(layer, active, input, output)) {
+        return true;
+    }
     for (uint16_t i = 0; i < count; i++) {
         const uint32_t g = acs_list_at(active, layer->groups, i);
         const int8_t *const image = input + g * acs_image_bytes(layer->input, each);
         int8_t *pixel = output + g * acs_image_bytes(layer->output, each);
-        if (scaling) {
-            acs_scale_s8(layer, g, image, each, pixel, each);
-            continue;
-        }
         for (uint32_t y = 0; y < layer->output.height; y++) {
             const acs_span_t rows = acs_span(y, layer->stride.height, layer->padding.height,
                                              layer->kernel.height, layer->dilation.height, layer->input.height);
