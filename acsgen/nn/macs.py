@@ -68,7 +68,7 @@ class MacTable:
         return {term.layer: term.macs for term in self.terms if term.macs}
 
     def executed(self, masks: Mapping[str, Any]) -> Any:
-        """(B,) MACs of each input, float64 from arrays, differentiable float32 from tensors; () where none can be saved.
+        """(B,) MACs of each input, float64 from arrays, differentiable float32 from tensors; () if none can be saved.
 
         `masks`: gate layer name -> (B, G) tensor or array of zeros and ones.
         """
