@@ -117,12 +117,14 @@ def _gate(writer: Places, step: Step) -> Call:
 
 def _apply_mask(writer: Places, step: Step) -> Call:
     assert isinstance(step.op, ApplyMask)
-    out = writer.tensor(step.output)
-    fill = "true" if step.fill else "mode == ACS_MULTIPLY"
-    code = (
-        f"acs_apply_mask_s8({fill}, &{writer.name(step.inputs[1])}, {prod(out.shape)}, {out.zero_point}, "
-        f"{writer.place(step.inputs[0])}, {writer.place(step.output)})"
-    )
+    out, groups = writer.tensor(step.output), writer.groups(step.output)
+    mask = f"&{writer.name(step.inputs[1])}"
+    rest = f"{out.zero_point}, {writer.place(step.inputs[0])}, {writer.place(step.output)})"
+    if groups % writer.gates[step.inputs[1]].groups:
+        code = f"acs_mask_channels_s8({mask}, {shape_argument(out)}, {groups}, {rest}"
+    else:
+        fill = "true" if step.fill else "mode == ACS_MULTIPLY"
+        code = f"acs_apply_mask_s8({fill}, {mask}, {prod(out.shape)}, {rest}"
     return Call(step, f"{step.op.name}: closed groups of {step.inputs[1]} are zero", code, fallible=False)
 
 

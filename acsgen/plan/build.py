@@ -51,7 +51,7 @@ def plan(graph: Graph, kernels: KernelSet = CMSIS_NN, spare: Spare | None = None
     for gate in graph.gates:
         if graph.shape(gate.output)[0] > MAX_GROUPS:
             raise AcsgenError(f"Gate '{gate.name}': {graph.shape(gate.output)[0]} groups, at most {MAX_GROUPS} work")
-    masks = masks_of(graph)
+    masks = masks_of(graph, kernels.least_group)
     layouts = layouts_of(graph, graph.ops, masks)
     listed = listed_tensors(graph, graph.ops, masks, layouts)
     needs = needs_of(graph, masks, listed)
@@ -293,6 +293,9 @@ def _gate(draft: _Draft, op: Gate) -> None:
 
 def _apply_mask(draft: _Draft, op: ApplyMask) -> None:
     """In place where nobody else reads the unmasked tensor."""
+    small = op.output not in draft.masks
+    least = f"Groups have less than {draft.kernels.least_group} channels"
+    why = f"{least}, which these kernels compute at a time: all are computed." if small else ""
     source = draft.read(op.inputs[0], draft.layouts[op.output])
     draft.write(
         op,
@@ -302,6 +305,7 @@ def _apply_mask(draft: _Draft, op: ApplyMask) -> None:
         shares=source if draft.dies(source, op) else None,
         active=op.inputs[1],
         fill=op.output not in draft.listed,
+        why=why,
     )
 
 

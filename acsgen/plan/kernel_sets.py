@@ -45,7 +45,7 @@ class KernelSet:
     the least over the boards that the set runs on. band_bytes: a convolution that is added to a residual keeps rows
     of about so many bytes in its scratch, at least one. conv_forms: the forms that a convolution's constants may be
     emitted in, the one with the least constants first; None: plain ones always, and `conv_scratch` and `band_bytes` say
-    what scratch they take.
+    what scratch they take. least_group: channels from which on skipping a group pays.
     """
 
     name: str
@@ -58,6 +58,7 @@ class KernelSet:
     conv_scratch: Scratch = no_scratch
     depthwise_scratch: DepthwiseScratch = no_depthwise_scratch
     avg_pool_scratch: Scratch = no_scratch
+    least_group: int = 1
     conv_forms: Callable[[ConvCase], tuple[Form, ...]] | None = None
 
 
@@ -98,6 +99,7 @@ ACS = KernelSet(
     library=None,
     packs=False,
     small_group=0,
+    least_group=4,
     code_bytes={"conv": 10000, "depthwise": 2400, "max_pool": 400, "avg_pool": 400, "add": 430},
     conv_forms=conv_forms,
     depthwise_scratch=depthwise_scratch,

@@ -71,7 +71,7 @@ def _written_layout(graph: Graph, op: Op, masks: Mapping[str, Mask], layouts: Ma
     if isinstance(op, Conv2D) and op.groups > 1:
         wanted = 1 if op.output == graph.output else _wanted(graph, op.output, masks)
         return wanted if wanted % op.groups == 0 else op.groups
-    if isinstance(op, ApplyMask):
+    if isinstance(op, ApplyMask) and op.output in masks:
         groups = graph.shape(op.inputs[1])[0]
         return layouts[op.inputs[0]] if layouts[op.inputs[0]] % groups == 0 else groups
     if isinstance(op, PER_GROUP) or (isinstance(op, Flatten) and keeps_groups(graph, op) and op.output in masks):

@@ -63,10 +63,13 @@ class Mask:
 _Hold = tuple[Bits, Literal["zero", "constant", "unused"]]
 
 
-def masks_of(graph: Graph) -> dict[str, Mask]:
-    """The mask of every tensor that has one, in the order of the operators."""
-    known = _known_groups(graph)
-    holds = {**known, **_unused_groups(graph, known)}
+def masks_of(graph: Graph, least: int = 1) -> dict[str, Mask]:
+    """The mask of every tensor that has one, in the order of the operators.
+
+    least: channels that a group must have; what a mask of smaller ones closes is computed, and cleared.
+    """
+    known = _known_groups(graph, least)
+    holds = {**known, **_unused_groups(graph, known, least)}
     sizes = {gate.output: graph.shape(gate.output)[0] for gate in graph.gates}
     names: dict[Bits, str] = {}
     masks: dict[str, Mask] = {}
@@ -81,22 +84,23 @@ def masks_of(graph: Graph) -> dict[str, Mask]:
 # --- behind a mask ---------------------------------------------------------------------------------
 
 
-def _known_groups(graph: Graph) -> dict[str, _Hold]:
+def _known_groups(graph: Graph, least: int) -> dict[str, _Hold]:
     """Tensors whose closed groups are zero or a constant."""
     holds: dict[str, _Hold] = {}
     worth = _worth_joining(graph)
     for op in graph.ops:
-        hold = _known_behind(graph, op, holds)
+        hold = _known_behind(graph, op, holds, least)
         if hold is not None and (not isinstance(op, Concatenate) or op.output in worth[hold[1]]):
             holds[op.output] = hold
     return holds
 
 
-def _known_behind(graph: Graph, op: Op, holds: Mapping[str, _Hold]) -> _Hold | None:
+def _known_behind(graph: Graph, op: Op, holds: Mapping[str, _Hold], least: int) -> _Hold | None:
     if isinstance(op, ApplyMask):
-        return bits_of(op.inputs[1], graph.shape(op.inputs[1])[0]), "zero"
+        bits = _applied(graph, op, least)
+        return (bits, "zero") if bits else None
     if isinstance(op, Concatenate):
-        return _joined(graph, op, holds)
+        return _joined(graph, op, holds, least)
     if op.inputs[0] not in holds:
         return None
     bits, closed = holds[op.inputs[0]]
@@ -110,19 +114,25 @@ def _known_behind(graph: Graph, op: Op, holds: Mapping[str, _Hold]) -> _Hold | N
     return None
 
 
+def _applied(graph: Graph, op: ApplyMask, least: int) -> Bits | None:
+    """The bits of a mask, if its groups have channels enough."""
+    groups = graph.shape(op.inputs[1])[0]
+    return bits_of(op.inputs[1], groups) if graph.shape(op.output)[-1] // groups >= least else None
+
+
 def keeps_groups(graph: Graph, op: Flatten) -> bool:
     """Whether a flattened tensor has the groups of what it was: it was a single pixel."""
     return graph.shape(op.output)[0] == graph.shape(op.inputs[0])[-1]
 
 
-def _joined(graph: Graph, op: Concatenate, holds: Mapping[str, _Hold]) -> _Hold | None:
+def _joined(graph: Graph, op: Concatenate, holds: Mapping[str, _Hold], least: int) -> _Hold | None:
     """Groups as large as the parts allow: a part without a mask is always there."""
     channels = [graph.shape(name)[-1] for name in op.inputs]
     parts = [holds.get(name) for name in op.inputs]
     if not any(parts):
         return None
     each = reduce(gcd, (size // len(part[0]) if part else size for size, part in zip(channels, parts, strict=True)))
-    if sum(channels) // each > MAX_GROUPS:
+    if sum(channels) // each > MAX_GROUPS or each < least:
         return None
     bits: Bits = ()
     for size, part in zip(channels, parts, strict=True):
@@ -173,15 +183,17 @@ def _reader_verdict(reader: Op, closed: str, verdicts: Mapping[tuple[str, str], 
 # --- before a mask ---------------------------------------------------------------------------------
 
 
-def _unused_groups(graph: Graph, known: Mapping[str, _Hold]) -> dict[str, _Hold]:
+def _unused_groups(graph: Graph, known: Mapping[str, _Hold], least: int) -> dict[str, _Hold]:
     """Tensors whose closed groups nobody needs. What is zero already remains that, but a joined tensor's may not be."""
     before = ancestors(graph)
     unused: dict[str, _Hold] = {}
     for op in reversed(graph.ops):
-        if op.output == graph.output or (op.output in known and _is_settled(op, known[op.output])):
+        if op.output == graph.output or isinstance(op, ApplyMask):
+            continue
+        if op.output in known and _is_settled(op, known[op.output]):
             continue
         holds = {**known, **unused}
-        found = {_ignored_by(graph, reader, op.output, holds) for reader in graph.consumers(op.output)}
+        found = {_ignored_by(graph, reader, op.output, holds, least) for reader in graph.consumers(op.output)}
         bits = next(iter(found), None)
         # A gate that looks at what this operator computes cannot decide whether to compute it.
         if len(found) == 1 and bits and not any(op.output in before[gate] for gate in gates_in(bits)):
@@ -193,10 +205,10 @@ def _is_settled(op: Op, hold: _Hold) -> bool:
     return hold[1] == "zero" and not isinstance(op, Concatenate)
 
 
-def _ignored_by(graph: Graph, reader: Op, tensor: str, holds: Mapping[str, _Hold]) -> Bits | None:
+def _ignored_by(graph: Graph, reader: Op, tensor: str, holds: Mapping[str, _Hold], least: int) -> Bits | None:
     """The bits on which it hangs which groups of `tensor` its reader needs."""
     if isinstance(reader, ApplyMask):
-        return bits_of(reader.inputs[1], graph.shape(reader.inputs[1])[0])
+        return _applied(graph, reader, least)
     if reader.output not in holds:
         return None
     bits, closed = holds[reader.output]

@@ -43,7 +43,7 @@ def _used_by(reader: Op, tensor: str, masks: Mapping[str, Mask], listed: set[str
     """When a reader looks at a tensor."""
     if isinstance(reader, Gate) or (tensor != reader.inputs[0] and isinstance(reader, ApplyMask)):
         return None
-    if isinstance(reader, ApplyMask) or reader.output in listed:
+    if (isinstance(reader, ApplyMask) and reader.output in masks) or reader.output in listed:
         mask = masks[reader.output]
         if None not in mask.bits:
             return frozenset({mask.list})

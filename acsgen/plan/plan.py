@@ -152,7 +152,8 @@ class Plan:
         """Names of ApplyMask operators before which nothing is skipped: what they mask is always computed.
 
         So it is where the groups of the mask are not those of the convolution before it, where somebody else
-        reads the unmasked tensor, or where the gate itself looks at it.
+        reads the unmasked tensor, where the gate itself looks at it, or where groups are smaller than skipping
+        pays for with this kernel set.
         """
         writer = {step.output: step for step in self.steps}
         masking = [step for step in self.steps if step.kernel == "apply_mask"]

@@ -276,6 +276,14 @@ void acs_apply_mask_s8(bool fill, const acs_mask_t *mask, uint32_t bytes, int8_t
                        const int8_t *input, int8_t *output);
 
 /**
+ * Multiplies a tensor by a mask whose groups are no groups of the layout. Output may be input.
+ *
+ * @param groups  of the layout; the mask's are of other channels
+ */
+void acs_mask_channels_s8(const acs_mask_t *mask, acs_shape_t shape, uint16_t groups, int8_t zero_point,
+                          const int8_t *input, int8_t *output);
+
+/**
  * Group-major to NHWC. Groups that are not active become zero_point.
  *
  * @param groups  groups of the input's layout

@@ -58,6 +58,25 @@ void acs_apply_mask_s8(bool fill, const acs_mask_t *mask, uint32_t bytes, int8_t
     }
 }
 
+void acs_mask_channels_s8(const acs_mask_t *mask, acs_shape_t shape, uint16_t groups, int8_t zero_point,
+                          const int8_t *input, int8_t *output)
+{
+    const uint32_t pixels = (uint32_t)shape.height * shape.width;
+    const uint32_t each = shape.channels / groups;
+    const uint32_t masked = shape.channels / mask->active.groups;
+    if (output != input) {
+        memcpy(output, input, pixels * shape.channels);
+    }
+    for (uint32_t c = 0; c < shape.channels; c++) {
+        if (!mask->open[c / masked]) {
+            int8_t *const end = output + (c / each + 1) * pixels * each;
+            for (int8_t *to = output + c / each * pixels * each + c % each; to < end; to += each) {
+                *to = zero_point;
+            }
+        }
+    }
+}
+
 uint16_t acs_list_count(const acs_list_t *list, uint16_t groups)
 {
     if (list == NULL) {

@@ -23,7 +23,7 @@ Int8 = NDArray[np.int8]
 FUNCTIONS = (
     "add", "rescale", "clamp", "copy", "shuffle", "ungroup", "group", "pack",
     "list", "gate", "apply_mask", "conv", "conv_join", "depthwise", "pool", "concat", "pad",
-    "residual", "join", "make_list",
+    "residual", "join", "make_list", "mask_channels",
 )  # fmt: skip
 
 #: What lies in an output before a call.

@@ -278,3 +278,16 @@ def test_apply_mask(kernels: Path, fill: int, place: int, opened: tuple[int, ...
     left = np.full_like(values, -7) if fill else (values if place else np.full_like(values, POISON))
     expected = np.where(mask[:, None] == 1, values, left)
     np.testing.assert_array_equal(take_array(reader, values.shape), expected)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(("bits", "groups"), [(12, 1), (6, 1), (12, 4), (2, 3), (4, 6)])
+def test_mask_channels(kernels: Path, place: int, bits: int, groups: int) -> None:
+    """Channels of closed groups become zero, whatever groups they lie in."""
+    rng = np.random.default_rng(bits)
+    image = rng.integers(-128, 128, (3, 5, 12)).astype(np.int8)
+    mask = rng.integers(0, 2, bits).astype(np.uint8)
+    reader = call(kernels, request("mask_channels", bits, image.shape, groups, -7, mask, grouped(image, groups), place))
+    expected = grouped(np.where(np.repeat(mask, 12 // bits) == 1, image, np.int8(-7)), groups)
+    np.testing.assert_array_equal(take_array(reader, expected.shape), expected)
+    reader.expect_end()

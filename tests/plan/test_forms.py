@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from acsgen.graph import Conv2D, Graph
 from acsgen.plan import KERNEL_SETS, Plan, Spare, plan
@@ -48,6 +49,26 @@ def test_what_does_not_fit_the_ram_is_taken_back() -> None:
 def test_other_kernel_sets_take_plain_constants() -> None:
     for name in ("cmsis_nn", "portable"):
         assert forms(plan(three_layers(), KERNEL_SETS[name], Spare(None))) == ["plain", "plain", "plain"]
+
+
+@pytest.mark.parametrize(("groups", "skips"), [(4, True), (8, False)])
+def test_groups_of_less_than_a_quad_are_computed(groups: int, skips: bool) -> None:
+    """And cleared: 4 channels at a time cost no more, and Winograd's way stays open."""
+
+    def masked(b: Builder) -> str:
+        stem = b.conv("x", 8)
+        return b.conv(b.mask(b.conv(stem, 16), b.gate(stem, groups)), 8)
+
+    graph = small_graph(masked, (8, 8, 8))
+    planned = plan(graph, ACS, Spare(None))
+    steps = {step.op.output: step for step in planned.steps}
+    (apply,) = (step for step in planned.steps if step.kernel == "apply_mask")
+    first, last = steps[apply.op.inputs[0]], steps[graph.output]
+    assert ((first.active, last.joined) == (apply.active, apply.active)) == skips == (not apply.fill)
+    assert (first.form, last.form) == ("winograd", "winograd")
+    assert planned.buffers[apply.output].groups == (groups if skips else 1)
+    assert ("less than 4 channels" in apply.why) == (not skips) == (planned.skippable_macs == 0)
+    assert plan(graph, KERNEL_SETS["cmsis_nn"]).skippable_macs > 0
 
 
 def form(name: str, constants: int, instructions: int, scratch: int = 0) -> Form:

@@ -319,6 +319,19 @@ static void call_apply_mask(void)
     put(output, bytes);
 }
 
+static void call_mask_channels(void)
+{
+    const uint16_t bits = small();
+    const acs_shape_t image = shape();
+    const uint16_t groups = small();
+    const int8_t zero_point = (int8_t)number();
+    const acs_mask_t mask = {.open = get(bits), .active = {.index = NULL, .count = 0, .groups = bits}};
+    int8_t *const input = get(volume(image));
+    int8_t *const output = output_or(input, input, volume(image));
+    acs_mask_channels_s8(&mask, image, groups, zero_point, input, output);
+    put(output, volume(image));
+}
+
 /* Scratch of exactly as many bytes, or none. */
 static acs_scratch_t scratch(void)
 {
@@ -454,7 +467,7 @@ static void call_residual(void)
 static void (*const functions[])(void) = {
     call_add,  call_rescale,    call_clamp, call_copy,      call_shuffle,   call_ungroup, call_group, call_pack,
     call_list, call_gate, call_apply_mask, call_conv,  call_conv_join, call_depthwise, call_pool, call_concat,
-    call_pad,  call_residual,   call_join,  call_make_list,
+    call_pad,  call_residual,   call_join,  call_make_list, call_mask_channels,
 };
 
 int main(void)
