@@ -140,13 +140,3 @@ def gated_chain(size: int, channels: int, kernel: int, groups: int, opened: int,
     for _ in range(length):
         x = net.mask(net.conv(x, channels, kernel), gate)
     return net.graph(net.dense(net.flatten(net.global_pool(net.conv(x, 4, 1))), 2))
-
-
-def resnet8() -> Graph:
-    """The image classification network of MLPerf Tiny: 32x32x3 to 10 classes, 12.5 million MACs."""
-    net = Net((32, 32, 3))
-    x = net.conv(INPUT, 16)
-    for filters, stride in ((16, 1), (32, 2), (64, 2)):
-        y = net.conv(net.conv(x, filters, 3, stride), filters, activation="none")
-        x = net.add(x if stride == 1 else net.conv(x, filters, 1, stride, activation="none"), y)
-    return net.graph(net.dense(net.flatten(net.global_pool(x)), 10), "resnet8")

@@ -23,7 +23,6 @@ from acsgen.emit.project import generate
 from acsgen.errors import AcsgenError
 from acsgen.golden.interpreter import run
 from acsgen.graph import Graph
-from acsgen.plan import KERNEL_SETS
 from acsgen.profile.cores import CORES
 from acsgen.profile.counts import total
 from acsgen.profile.image import read_image
@@ -39,12 +38,28 @@ from bench.sizes import model_sizes
 
 #: By the name of the results: the board in the emulator.
 MACHINES = {"cortex_m4": "mps2-an386", "cortex_m55": "mps3-an547", "rv32imc": "riscv32-virt"}
-#: By the name of the results: the kernel set, and how else `generate` is called; run where the board has the set.
-VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "acs": ("acs", {}),
-    "acs_no_winograd": ("acs", {"winograd": False}),
-    "cmsis_nn": ("cmsis_nn", {}),
-    "portable": ("portable", {}),
+#: Our own kernels of a machine.
+OWN = {"cortex_m4": "acs", "cortex_m55": "acs_helium", "rv32imc": "acs_rv32"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """kernels: the kernel set; None: OWN. options: how else `generate` is called."""
+
+    kernels: str | None
+    options: Mapping[str, Any]
+
+    def kernels_of(self, machine: str) -> str:
+        """The kernel set that this is on a machine, a key of MACHINES."""
+        return self.kernels or OWN[machine]
+
+
+#: By the name of the results; run where the board has the set.
+VARIANTS: Mapping[str, Variant] = {
+    "cmsis_nn": Variant("cmsis_nn", {}),
+    "acs_no_winograd": Variant(None, {"winograd": False}),
+    "acs": Variant(None, {}),
+    "portable": Variant("portable", {}),
 }
 PEER = "bakenn"
 #: The flash that code of a Cortex-M4 is modelled in, by the name of the cycles.
@@ -109,12 +124,13 @@ def measure_project(graph: Graph, board: Board, project: Path, entry: str, toler
     return Row(cost.instructions, **cycles, text_bytes=sizes.text, rodata_bytes=sizes.rodata, ram_bytes=sizes.ram)
 
 
-def machine_rows(graph: Graph, board: Board, folder: Path, show: Callable[[str, Row], None]) -> dict[str, Row]:
+def machine_rows(graph: Graph, machine: str, folder: Path, show: Callable[[str, Row], None]) -> dict[str, Row]:
     """All rows of one machine; `show` is called with each as soon as it is there."""
-    rows = {}
-    for name, (kernels, options) in VARIANTS.items():
-        if kernels in KERNEL_SETS and kernels in board.kernel_sets:
-            rows[name] = kernel_set_row(graph, board, kernels, folder / name, **options)
+    rows, board = {}, load_board(MACHINES[machine])
+    for name, variant in VARIANTS.items():
+        kernels = variant.kernels_of(machine)
+        if kernels in board.kernel_sets:
+            rows[name] = kernel_set_row(graph, board, kernels, folder / name, **variant.options)
             show(name, rows[name])
     rows[PEER] = bakenn_row(graph, board, folder)
     show(PEER, rows[PEER])
@@ -138,9 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for machine in [options.only] if options.only else MACHINES:
-            place = Path(folder) / machine
-            board = load_board(MACHINES[machine])
-            rows = machine_rows(graph, board, place, partial(_show, machine))
+            rows = machine_rows(graph, machine, Path(folder) / machine, partial(_show, machine))
             results[machine] = {name: asdict(row) for name, row in rows.items()}
     update_json(options.output, {"resnet8": results})
 
