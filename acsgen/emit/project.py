@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from acsgen import __version__
+from acsgen.emit import acs_uses
 from acsgen.emit.calls import Writer
 from acsgen.emit.fit import check_fit, spare_of
 from acsgen.emit.libraries import LIBRARIES
@@ -91,7 +92,11 @@ class Material:
 
     def kernels(self) -> dict[str, bytes]:
         """The kernel set's files by their names."""
-        return {path.name: path.read_bytes() for path in kernel_sources(self.kernel_set)}
+        files = {path.name: path.read_bytes() for path in kernel_sources(self.kernel_set)}
+        if acs_uses.FILE in files and self.kind == PROJECT:
+            text = files[acs_uses.FILE].decode()
+            files[acs_uses.FILE] = acs_uses.render_uses(text, acs_uses.uses_of(self.plan)).encode()
+        return files
 
 
 def generate(

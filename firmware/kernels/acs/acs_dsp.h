@@ -26,6 +26,7 @@
 #define ACS_DSP_H
 
 #include "acs_layers.h"
+#include "acs_uses.h"
 
 /** The instructions that acs_tile.S is written in. */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && defined(__thumb2__)
@@ -33,6 +34,9 @@
 #else
 #define ACS_DSP_ASSEMBLY 0
 #endif
+
+/** A function, or NULL if the firmware does without it. */
+#define ACS_IF(used, function) ((used) ? (function) : NULL)
 
 /** Output channels and pixels of a tile. */
 #define ACS_QUAD 4u

@@ -147,13 +147,15 @@ static void single_wide(const acs_tile_t *tile)
     write_quad(tile, (const int32_t[]){2 * sums[0], 2 * sums[1], 2 * sums[2], 2 * sums[3]});
 }
 
-/* What computes the tiles of so many output pixels. */
+/* What computes the tiles of so many output pixels, or NULL. */
 static acs_tile_function_t *function_for(const acs_conv_t *layer, uint32_t pixels)
 {
+    const bool wide = layer->form == ACS_WIDE;
     if (pixels == 1) {
-        return layer->form == ACS_WIDE ? single_wide : single_paired;
+        return wide ? ACS_IF(ACS_USES_SINGLE_WIDE, single_wide) : ACS_IF(ACS_USES_SINGLE_PAIRED, single_paired);
     }
-    return layer->form == ACS_WIDE ? acs_tile_column_wide : acs_tile_column_paired;
+    return wide ? ACS_IF(ACS_USES_COLUMN_WIDE, acs_tile_column_wide)
+                : ACS_IF(ACS_USES_COLUMN_PAIRED, acs_tile_column_paired);
 }
 
 /* Tiles from which on a quad's weights are quicker copied than read in flash every time. */
@@ -208,7 +210,7 @@ bool acs_conv_column(const acs_job_t *job)
     acs_run_t whole;
     acs_strip_t strip = {.function = function_for(layer, pixels), .rows = 1, .points = 1};
     const uint32_t tiles = take_tiles(job, &strip, &columns, &whole);
-    if (tiles == 0) {
+    if (tiles == 0 || strip.function == NULL) {
         return false;
     }
     memset(columns.words, 0, 4 * tiles * columns.tile_words);

@@ -172,12 +172,17 @@ static void clamp_outputs(const acs_conv_t *layer, const acs_list_t *active, int
     }
 }
 
+#define USES_WINDOW                                                                                                  \
+    (ACS_USES_WINDOW_1_PAIRED || ACS_USES_WINDOW_1_WIDE || ACS_USES_WINDOW_2_PAIRED || ACS_USES_WINDOW_2_WIDE)
+#define USES_COLUMN                                                                                                  \
+    (ACS_USES_COLUMN_PAIRED || ACS_USES_COLUMN_WIDE || ACS_USES_SINGLE_PAIRED || ACS_USES_SINGLE_WIDE)
+
 static bool convolve(const acs_job_t *job)
 {
     if (job->layer->form == ACS_WINOGRAD) {
-        return acs_conv_winograd(job);
+        return ACS_USES_WINOGRAD && acs_conv_winograd(job);
     }
-    return acs_is_window(job->layer) ? acs_conv_window(job) : acs_conv_column(job);
+    return acs_is_window(job->layer) ? USES_WINDOW && acs_conv_window(job) : USES_COLUMN && acs_conv_column(job);
 }
 
 /* Does the layer before, if there is one, for the active groups of the source. */
@@ -206,7 +211,7 @@ bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t
                  acs_scratch_t scratch)
 {
     if (layer->form == ACS_PLAIN) {
-        return acs_portable_conv(layer, active, input, output, scratch);
+        return ACS_USES_PLAIN && acs_portable_conv(layer, active, input, output, scratch);
     }
     const uint32_t channels = layer->input.channels / layer->input_groups;
     const uint32_t image_bytes = acs_image_bytes(layer->input, channels);
@@ -236,7 +241,7 @@ bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active, const a
                       const int8_t *input, int8_t *output, acs_scratch_t scratch)
 {
     if (layer->form == ACS_PLAIN) {
-        return acs_portable_conv_join(layer, active, outputs, input, output, scratch);
+        return ACS_USES_PLAIN && acs_portable_conv_join(layer, active, outputs, input, output, scratch);
     }
     acs_conv_t complete = *layer;
     acs_job_t job = {

@@ -118,12 +118,20 @@ static bool take_band(const acs_conv_t *layer, uint32_t rows, acs_scratch_t *scr
     return bytes == 0 || strip->band != NULL;
 }
 
+/* What computes the tiles of a layer, or NULL. */
+static acs_tile_function_t *function_for(const acs_conv_t *layer)
+{
+    const bool wide = layer->form == ACS_WIDE;
+    if (layer->stride.width == 1) {
+        return wide ? ACS_IF(ACS_USES_WINDOW_1_WIDE, acs_tile_window_1_wide)
+                    : ACS_IF(ACS_USES_WINDOW_1_PAIRED, acs_tile_window_1_paired);
+    }
+    return wide ? ACS_IF(ACS_USES_WINDOW_2_WIDE, acs_tile_window_2_wide)
+                : ACS_IF(ACS_USES_WINDOW_2_PAIRED, acs_tile_window_2_paired);
+}
+
 bool acs_conv_window(const acs_job_t *job)
 {
-    static acs_tile_function_t *const functions[2][2] = {
-        {acs_tile_window_1_paired, acs_tile_window_1_wide},
-        {acs_tile_window_2_paired, acs_tile_window_2_wide},
-    };
     const acs_conv_t *const layer = job->layer;
     const uint32_t stride = layer->stride.width;
     const uint32_t width = layer->output.width;
@@ -131,14 +139,14 @@ bool acs_conv_window(const acs_job_t *job)
     acs_scratch_t scratch = job->scratch;
     rows_t rows = {.height = ACS_WINDOW_ROWS(stride), .columns = (width - 1) * stride + KERNEL};
     acs_strip_t strip = {
-        .function = functions[stride - 1][layer->form == ACS_WIDE],
+        .function = function_for(layer),
         .odd = width % ACS_TILE_PIXELS ? (width - ACS_TILE_PIXELS) * stride * ACS_WINDOW_ROWS(stride) : 0u,
         .row_words = stride,
         .pixels = width,
         .points = 1,
         .point_bytes = pair_bytes * acs_pairs(&job->source),
     };
-    if (!begin(job, pair_bytes, &scratch, &strip, &rows) || !take_band(layer, ACS_SERVED_ROWS, &scratch, &strip)) {
+    if (strip.function == NULL || !begin(job, pair_bytes, &scratch, &strip, &rows) || !take_band(layer, ACS_SERVED_ROWS, &scratch, &strip)) {
         return false;
     }
     strip.tile.point_bytes = rows.pairs * pair_bytes;
