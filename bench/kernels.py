@@ -35,6 +35,7 @@ LAYERS: dict[str, Callable[..., Graph]] = {
     "5x5 C=16": partial(conv_chain, 16, 16, 5),
     **{f"1x1 C={c}": partial(conv_chain, 16, c, 1) for c in (32, 64)},
     **{f"3x3 C=32, {each} a group": partial(conv_chain, 16, 32, 3, 32 // each) for each in (8, 4)},
+    "3x3 C=16, 2 a group": partial(conv_chain, 16, 16, 3, 8),
     **{f"depthwise {k}x{k} C=32": partial(depthwise_chain, 16, 32, k) for k in (3, 5)},
 }
 NETWORKS: dict[str, Callable[[], Graph]] = {"resnet8": resnet8}
@@ -51,6 +52,7 @@ VARIANTS: dict[str, tuple[str, bool]] = {
     "acs_no_winograd": ("acs", False),
     "acs": ("acs", True),
     "portable": ("portable", False),
+    "acs_helium": ("acs_helium", False),
 }
 DEFAULT_VARIANTS = ("cmsis_nn", "acs_no_winograd", "acs")
 

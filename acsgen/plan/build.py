@@ -188,15 +188,16 @@ def _conv(draft: _Draft, op: Conv2D | Dense) -> None:
         kernel, weights_per_input = op.kernel, op.weights.shape[0] * prod(op.kernel)
     active = draft.active(op.output)
     form = _form(draft, op, groups)
+    own = form if form and form.name != "plain" else None
     if groups == 1 or (isinstance(op, Conv2D) and op.groups > 1):
         why = f"Only the groups that {active} opens." if active else "Every group."
-        scratch = form.scratch_bytes if form else draft.kernels.conv_scratch(kernel, shape[2] // groups)
+        scratch = own.scratch_bytes if own else draft.kernels.conv_scratch(kernel, shape[2] // groups)
         draft.write(op, "conv", source, active=active, scratch_bytes=scratch, why=why, **_formed(form))
         return
     joined = draft.active(op.inputs[0])
-    limit, scratch = 0, form.scratch_bytes if form else 0
+    limit, scratch = 0, own.scratch_bytes if own else 0
     why = f"Reads what {joined} opens." if joined else "Reads every group."
-    if draft.kernels.packs:
+    if draft.kernels.packs and not own:
         pixels = prod(image_shape(draft.graph.shape(op.output))[:2])
         limit = pack_limit(groups, pixels) if joined else 0
         scratch = prod(shape) + 4 + draft.kernels.conv_scratch(kernel, shape[2])

@@ -111,6 +111,8 @@ def _wanted_scratch(graph: Graph, kernels: KernelSet, buffers: Mapping[str, Buff
     0 where it has no groups, or where that does not pay.
     """
     op, groups = step.op, buffers[step.output].groups
+    if step.form != "plain":  # takes all groups together as it is
+        return 0, step.why
     if step.kernel != "conv" or not isinstance(op, Conv2D) or groups == 1 or buffers[step.inputs[0]].groups > 1:
         return 0, step.why
     height, width, channels = image_shape(graph.shape(op.output))

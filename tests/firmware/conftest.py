@@ -13,8 +13,8 @@ from acsgen.plan import KERNEL_SETS
 from tests.firmware.host import Kernels, Kit, build_kernels, build_kit
 from tests.firmware.qemu import build_kernels_for_qemu
 
-#: Kernel sets of which a Cortex-M runs other code than the host.
-IN_QEMU = ("acs",)
+#: Kernel sets of which a Cortex-M runs other code than the host, and the board for that.
+IN_QEMU = {"acs": "mps2-an386", "acs_helium": "mps3-an547"}
 
 
 @pytest.fixture(scope="session")
@@ -41,5 +41,6 @@ def judged(
     """The same program with every kernel set, on the host and where it differs in QEMU."""
     name, _, where = request.param.partition("-")
     folder = tmp_path_factory.mktemp("judged")
-    program = build_kernels_for_qemu(KERNEL_SETS[name], folder) if where else build_kernels(kits(name), folder)
-    return Kernels(KERNEL_SETS[name], program)
+    if where:
+        return Kernels(KERNEL_SETS[name], build_kernels_for_qemu(KERNEL_SETS[name], IN_QEMU[name], folder))
+    return Kernels(KERNEL_SETS[name], build_kernels(kits(name), folder))

@@ -118,8 +118,8 @@ static bool convolve_groups(const acs_conv_t *layer, const acs_list_t *active, u
     return true;
 }
 
-bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
-                 acs_scratch_t scratch)
+bool acs_cmsis_conv(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
+                    acs_scratch_t scratch)
 {
     if (layer->input_groups == 1 && layer->output_groups > 1 && acs_cmsis_has_rows(layer)) {
         return acs_cmsis_convolve_together(layer, active, input, output, scratch);
@@ -183,8 +183,8 @@ static void pack_weights(const acs_conv_t *layer, const acs_list_t *active, int8
     }
 }
 
-bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
-                      const int8_t *input, int8_t *output, acs_scratch_t scratch)
+bool acs_cmsis_conv_join(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
+                         const int8_t *input, int8_t *output, acs_scratch_t scratch)
 {
     const uint16_t groups = layer->input_groups;
     const uint16_t count = acs_list_count(active, groups);

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which convolutions the kernel set `acs_helium` computes with kernels of its own, and what they need.
+
+`firmware/kernels/acs_helium/acs_helium.h` says how; the sizes here are those that its kernels ask for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acsgen.graph import Conv2D
+from acsgen.plan.conv_case import ConvCase, Form
+
+#: Bytes of a vector; pixels of a tile.
+VECTOR, TILE_PIXELS = 16, 4
+#: Right shifts of the requantisation.
+SHIFTS = range(1, 32)
+#: Channels of an output group: a tile's outputs are told by 16 bits.
+MAX_GROUP_CHANNELS = 1 << 14
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a source is laid out. pitch: bytes of a column in a block; vectors: of a window's row in a block."""
+
+    pitch: int
+    vectors: int
+    blocks: int
+
+
+def helium_forms(case: ConvCase) -> tuple[Form, ...]:
+    """The one form that a convolution takes."""
+    if not is_taken(case):
+        constants = case.weights.size + 12 * case.target[2]
+        return (Form("plain", 0, constants, 0, "Not of a kind that has kernels of its own: CMSIS-NN."),)
+    why = "3x3, vectors of 16 weights." if case.kernel == (3, 3) else "1x1, vectors of 16 weights."
+    return (Form("helium", helium_scratch(case), _constant_bytes(case), 0, why),)
+
+
+def is_taken(case: ConvCase) -> bool:
+    """Whether the kernels can do it, with the contract's bits for every input."""
+    how = case.requantize
+    shifts_right = bool((np.isin(-how.shift, SHIFTS) | (how.multiplier == 0)).all())
+    return shifts_right and 2 <= group_channels(case) <= MAX_GROUP_CHANNELS and (_is_3x3(case) or _is_1x1(case))
+
+
+def _is_3x3(case: ConvCase) -> bool:
+    return (
+        case.kernel == (3, 3)
+        and case.dilation == (1, 1)
+        and case.stride in ((1, 1), (2, 2))
+        and case.target[1] >= TILE_PIXELS
+    )
+
+
+def _is_1x1(case: ConvCase) -> bool:
+    """Without padding. The pixels of a row are neighbours, or all of them."""
+    ends = ((out - 1) * stride for out, stride in zip(case.target[:2], case.stride, strict=True))
+    inside = all(end < size for end, size in zip(ends, case.source[:2], strict=True)) and not _is_padded(case)
+    pixels = prod(case.target[:2]) if _is_flat(case) else case.target[1]
+    return case.kernel == (1, 1) and inside and pixels >= TILE_PIXELS
+
+
+def _is_padded(case: ConvCase) -> bool:
+    return isinstance(case.op, Conv2D) and (case.op.padding.top, case.op.padding.left) != (0, 0)
+
+
+def _is_in_place(case: ConvCase) -> bool:
+    """Whether a 1x1 reads its input where that lies."""
+    return not is_joined(case) and case.image_channels % VECTOR == 0
+
+
+def _is_flat(case: ConvCase) -> bool:
+    return _is_in_place(case) and case.stride == (1, 1) and case.target[1] == case.source[1]
+
+
+def is_joined(case: ConvCase) -> bool:
+    """Whether the source is several groups of the input."""
+    return case.input_groups > case.sources
+
+
+def window_of(case: ConvCase) -> Window:
+    """The layout of a source."""
+    channels = int(case.weights.shape[3])
+    blocks = -(-channels // VECTOR)
+    if case.kernel == (1, 1):
+        return Window(VECTOR, 1, blocks)
+    if channels <= 4:
+        return Window(channels, 1, 1)
+    return Window(8, 2, 1) if channels <= 8 else Window(VECTOR, 3, blocks)
+
+
+def group_channels(case: ConvCase) -> int:
+    """Channels of an output group."""
+    return case.target[2] // case.output_groups
+
+
+def channels_of_pairs(case: ConvCase) -> NDArray[np.int64]:
+    """(pairs, 2): output channels; an odd number of channels in a group makes the last pair overlap."""
+    each = group_channels(case)
+    first = np.minimum(np.arange(0, each, 2), each - 2)
+    groups = each * np.arange(case.output_groups)
+    return (groups[:, None, None] + first[:, None] + np.arange(2)).reshape(-1, 2)
+
+
+def helium_scratch(case: ConvCase) -> int:
+    """Bytes of block tables (pointers of up to eight bytes), of sums to start from, of rows that are laid out."""
+    window = window_of(case)
+    tables = _whole(4 * window.blocks) + 8 * (window.blocks + 1)
+    starts = _whole(4 * channels_of_pairs(case).size) if is_joined(case) else 0
+    width = case.target[1]
+    if case.kernel == (1, 1):
+        return tables + starts + (0 if _is_in_place(case) else _whole(width * window.blocks * VECTOR))
+    row = _whole((width - 1) * case.stride[1] * window.pitch + window.vectors * VECTOR)
+    return tables + starts + 3 * window.blocks * row
+
+
+def _constant_bytes(case: ConvCase) -> int:
+    window, pairs = window_of(case), channels_of_pairs(case)
+    rows = case.kernel[0]
+    tables = 4 * pairs.size * (3 + (window.blocks if is_joined(case) else 0))
+    return pairs.size * window.blocks * rows * window.vectors * VECTOR + tables
+
+
+def _whole(size: int) -> int:
+    """Pieces of scratch are aligned to eight bytes."""
+    return -(-size // 8) * 8
