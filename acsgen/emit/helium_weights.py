@@ -10,40 +10,41 @@ from numpy.typing import NDArray
 
 from acsgen.emit.packed import Int32, Packed
 from acsgen.plan.conv_case import ConvCase
-from acsgen.plan.helium_forms import VECTOR, channels_of_pairs, is_joined, window_of
+from acsgen.plan.helium_forms import channels_of_pairs, is_joined, window_of
 
 
 def helium(case: ConvCase) -> Packed:
     """Vectors of 16 weights."""
-    vectors = _vectors(case)[channels_of_pairs(case)]  # (pair, 2, block, row, vector, 16)
+    vectors = _vectors(case)[channels_of_pairs(case)]  # (pair, 2, unit, row, vector, bytes)
     words = np.ascontiguousarray(vectors.transpose(0, 2, 3, 4, 1, 5))
     sizes = ", ".join(map(str, words.shape))
     finish = [_starts(case), _requantization(case), *([_zero_points(case)] if is_joined(case) else [])]
     return Packed(
         "ACS_HELIUM",
         words.view("<i4"),
-        f"bytes {{{sizes}}}: [pair of output channels][block][row][vector][output channel][input]",
+        f"bytes {{{sizes}}}: [pair of output channels][unit][row][vector][output channel][input]",
         np.concatenate([_as_int32(part).ravel() for part in finish]),
         "[pair] two sums to start from; [pair] multiplier and shift of each channel"
-        + ("; [block][pair] what zero points contribute" if is_joined(case) else ""),
+        + ("; [unit][pair] what zero points contribute" if is_joined(case) else ""),
     )
 
 
 def _vectors(case: ConvCase) -> NDArray[np.int8]:
-    """Weights as (output channel, block, row, vector, 16)."""
+    """Weights as (output channel, unit, row, vector, bytes of a unit)."""
     window, weights = window_of(case), case.weights
     outputs, rows, columns, channels = weights.shape
-    padded = np.zeros((outputs, rows, columns, window.blocks * window.pitch), np.int8)
+    tap = min(window.unit, window.pitch)
+    padded = np.zeros((outputs, rows, columns, window.units * tap), np.int8)
     padded[..., :channels] = weights
-    by_block = padded.reshape(outputs, rows, columns, window.blocks, window.pitch).transpose(0, 3, 1, 2, 4)
-    flat = by_block.reshape(outputs, window.blocks, rows, columns * window.pitch)
-    result = np.zeros((outputs, window.blocks, rows, window.vectors * VECTOR), np.int8)
+    by_unit = padded.reshape(outputs, rows, columns, window.units, tap).transpose(0, 3, 1, 2, 4)
+    flat = by_unit.reshape(outputs, window.units, rows, columns * tap)
+    result = np.zeros((outputs, window.units, rows, window.vectors * window.unit), np.int8)
     result[..., : flat.shape[-1]] = flat
-    return result.reshape(outputs, window.blocks, rows, window.vectors, VECTOR)
+    return result.reshape(outputs, window.units, rows, window.vectors, window.unit)
 
 
 def _contributions(case: ConvCase) -> NDArray[np.int64]:
-    """(output channel, block): what the input's zero point contributes to a sum over raw inputs, to be taken away."""
+    """(output channel, unit): what the input's zero point contributes to a sum over raw inputs, to be taken away."""
     totals: NDArray[np.int64] = _vectors(case).astype(np.int64).sum((2, 3, 4))
     return -case.input_zero_point * totals
 
@@ -55,7 +56,7 @@ def _starts(case: ConvCase) -> NDArray[np.int64]:
 
 
 def _zero_points(case: ConvCase) -> NDArray[np.int64]:
-    """(block, pair, 2)."""
+    """(unit, pair, 2)."""
     return _contributions(case)[channels_of_pairs(case)].transpose(2, 0, 1)
 
 

@@ -17,6 +17,8 @@ from acsgen.plan.conv_case import ConvCase, Form
 
 #: Bytes of a vector; pixels of a tile.
 VECTOR, TILE_PIXELS = 16, 4
+#: Channels of a unit, by whether those of a group are a multiple of 16, of 8.
+UNITS = {(True, True): 16, (False, True): 8, (False, False): 4}
 #: Right shifts of the requantisation.
 SHIFTS = range(1, 32)
 #: Channels of an output group: a tile's outputs are told by 16 bits.
@@ -25,11 +27,20 @@ MAX_GROUP_CHANNELS = 1 << 14
 
 @dataclass(frozen=True)
 class Window:
-    """How a source is laid out. pitch: bytes of a column in a block; vectors: of a window's row in a block."""
+    """How a source is laid out: as acs_helium.h says.
+
+    pitch: bytes of a column in a block; vectors: of a window's row in a block; unit: channels of what lists choose;
+    units: of the source, active or not.
+    """
 
     pitch: int
     vectors: int
-    blocks: int
+    unit: int
+    units: int
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.units * self.unit // VECTOR)
 
 
 def helium_forms(case: ConvCase) -> tuple[Form, ...]:
@@ -86,12 +97,13 @@ def is_joined(case: ConvCase) -> bool:
 def window_of(case: ConvCase) -> Window:
     """The layout of a source."""
     channels = int(case.weights.shape[3])
-    blocks = -(-channels // VECTOR)
+    unit = UNITS[case.image_channels % 16 == 0, case.image_channels % 8 == 0] if is_joined(case) else VECTOR
+    units = -(-channels // unit)
     if case.kernel == (1, 1):
-        return Window(VECTOR, 1, blocks)
-    if channels <= 4:
-        return Window(channels, 1, 1)
-    return Window(8, 2, 1) if channels <= 8 else Window(VECTOR, 3, blocks)
+        return Window(VECTOR, 1, unit, units)
+    if is_joined(case) or channels > 8:
+        return Window(VECTOR, 3, unit, units)
+    return Window(8, 2, VECTOR, 1) if channels > 4 else Window(channels, 1, VECTOR, 1)
 
 
 def group_channels(case: ConvCase) -> int:
@@ -110,7 +122,8 @@ def channels_of_pairs(case: ConvCase) -> NDArray[np.int64]:
 def helium_scratch(case: ConvCase) -> int:
     """Bytes of block tables (pointers of up to eight bytes), of sums to start from, of rows that are laid out."""
     window = window_of(case)
-    tables = _whole(4 * window.blocks) + 8 * (window.blocks + 1)
+    words = window.blocks if window.unit == VECTOR else 4 * window.blocks
+    tables = _whole(4 * window.blocks * VECTOR // window.unit) + 8 * (words + 1)
     starts = _whole(4 * channels_of_pairs(case).size) if is_joined(case) else 0
     width = case.target[1]
     if case.kernel == (1, 1):
@@ -122,8 +135,8 @@ def helium_scratch(case: ConvCase) -> int:
 def _constant_bytes(case: ConvCase) -> int:
     window, pairs = window_of(case), channels_of_pairs(case)
     rows = case.kernel[0]
-    tables = 4 * pairs.size * (3 + (window.blocks if is_joined(case) else 0))
-    return pairs.size * window.blocks * rows * window.vectors * VECTOR + tables
+    tables = 4 * pairs.size * (3 + (window.units if is_joined(case) else 0))
+    return pairs.size * window.units * rows * window.vectors * window.unit + tables
 
 
 def _whole(size: int) -> int:

@@ -4,39 +4,32 @@
 
 #include <string.h>
 
-/*
- * What some output groups read, and those groups: of the list those from the from-th up to the upto-th. The
- * source is the active ones of `groups` images that lie one behind the other.
- */
+#define KINDS 9u /* of 3x3 functions */
+
+/* What some output groups read, and those groups: of the list those from the from-th up to the upto-th. */
 typedef struct {
     const acs_conv_t *layer;
-    const int8_t *images;
-    const acs_list_t *active; /* or NULL */
-    uint16_t groups;
-    uint16_t channels; /* of one image */
+    acs_helium_source_t source;
     const acs_list_t *outputs;
     uint16_t from, upto;
     int8_t *output; /* the whole tensor */
     acs_scratch_t scratch;
 } job_t;
 
-/* How the source is laid out for the tiles. */
+/* How a job is done. */
 typedef struct {
     acs_helium_function_t *function;
-    const acs_conv_t *layer;
-    uint32_t window_rows;
-    uint32_t pitch;        /* bytes from a column to the next: of the channels of a block */
-    uint32_t blocks;       /* active or not */
-    uint32_t block_bytes;  /* weights of a pair */
-    uint32_t count;        /* active blocks, at least one */
-    uint32_t pixel_step;   /* bytes from a pixel's window to the next one's */
-    uint32_t block_step;   /* bytes from a block to the next, in the laid-out rows */
-    uint32_t row_bytes;    /* of all active blocks */
-    const int32_t *starts; /* [pairs][2] */
-    uint32_t *offsets;     /* [count] weights of the active blocks, from a pair's on */
-    const int8_t **table;  /* [count + 1] */
-    int8_t *rows;          /* [window_rows][row_bytes] */
-} layout_t;
+    acs_helium_t tiles;  /* what is the same of all output groups and rows */
+    acs_helium_units_t units;
+    bool streams;        /* weights of several blocks: through tiles.blocks */
+    uint32_t rows;       /* of a window */
+    uint32_t pitch;      /* of a 3x3: bytes from a column to the next */
+    uint32_t pixel_step; /* bytes from a pixel's window to the next one's */
+    uint32_t block_step; /* bytes from a block to the next */
+    uint32_t row_bytes;  /* of what is laid out */
+    int8_t *laid_out;    /* [rows][row_bytes] */
+    const int32_t *starts, *finish; /* of the layer's first pair */
+} way_t;
 
 static uint32_t group_channels(const acs_conv_t *layer)
 {
@@ -61,285 +54,237 @@ static void *take(acs_scratch_t *scratch, uint32_t bytes)
     return piece;
 }
 
-/* Finds the blocks with an active channel; the first one if there is none. */
-static void find_blocks(const job_t *job, layout_t *layout)
-{
-    const uint16_t active = acs_list_count(job->active, job->groups);
-    layout->count = 0;
-    uint32_t next = 0; /* behind the last one that is found */
-    for (uint16_t i = 0; i < active; i++) {
-        const uint32_t channel = (uint32_t)acs_list_at(job->active, job->groups, i) * job->channels;
-        const uint32_t end = (channel + job->channels - 1) / ACS_HELIUM_VECTOR;
-        uint32_t block = channel / ACS_HELIUM_VECTOR;
-        for (block = block < next ? next : block; block <= end; block++) {
-            layout->offsets[layout->count++] = block * layout->block_bytes;
-        }
-        next = end + 1;
-    }
-    if (layout->count == 0) {
-        layout->offsets[layout->count++] = 0;
-    }
-}
-
-/* The sums to start from, if they depend on what is active: with what the zero points of these blocks contribute. */
-static void add_zero_points(const job_t *job, const layout_t *layout, int32_t *starts)
-{
-    const uint32_t sums = job->layer->output_groups * group_pairs(job->layer) * ACS_HELIUM_PAIR;
-    const int32_t *const contributions = job->layer->finish + 3 * sums;
-    memcpy(starts, job->layer->finish, sums * sizeof *starts);
-    for (uint32_t i = 0; i < layout->count; i++) {
-        const int32_t *const from = contributions + layout->offsets[i] / layout->block_bytes * sums;
-        for (uint32_t s = 0; s < sums; s++) {
-            starts[s] = (int32_t)((uint32_t)starts[s] + (uint32_t)from[s]);
-        }
-    }
-}
-
-/* Takes from the scratch what all layouts need. */
-static bool begin(const job_t *job, layout_t *layout, acs_scratch_t *scratch)
+/*
+ * The active units, the tables for their weights and the sums to start from. vectors: of a window's row in a block.
+ * false: the scratch is too small.
+ */
+static bool begin(job_t *job, way_t *way, uint32_t vectors)
 {
     const acs_conv_t *const layer = job->layer;
-    layout->layer = layer;
-    layout->starts = layer->finish;
-    layout->offsets = take(scratch, layout->blocks * (uint32_t)sizeof *layout->offsets);
-    layout->table = take(scratch, (layout->blocks + 1) * (uint32_t)sizeof *layout->table);
-    if (layout->offsets == NULL || layout->table == NULL) {
+    const acs_helium_source_t *const source = &job->source;
+    const uint32_t channels = (uint32_t)source->groups * source->channels;
+    const uint32_t blocks = (channels + ACS_HELIUM_VECTOR - 1) / ACS_HELIUM_VECTOR;
+    const uint32_t unit = source->groups > 1 ? acs_helium_unit(source->channels) : ACS_HELIUM_VECTOR;
+    const uint32_t sums = layer->output_groups * group_pairs(layer) * ACS_HELIUM_PAIR;
+    const uint32_t words = acs_helium_table_words(unit);
+    way->units.channels = unit;
+    way->units.bytes = way->rows * vectors * ACS_HELIUM_PAIR * unit;
+    way->units.offsets = take(&job->scratch, blocks * ACS_HELIUM_VECTOR / unit * (uint32_t)sizeof(uint32_t));
+    const int8_t **const table = take(&job->scratch, (blocks * words + 1) * (uint32_t)sizeof *table);
+    if (way->units.offsets == NULL || table == NULL) {
         return false;
     }
-    find_blocks(job, layout);
-    if (job->groups > 1) {
-        const uint32_t pairs = layer->output_groups * group_pairs(layer);
-        int32_t *const starts = take(scratch, pairs * ACS_HELIUM_PAIR * (uint32_t)sizeof *starts);
+    acs_helium_find_units(source, &way->units);
+    way->starts = layer->finish;
+    way->finish = layer->finish + sums;
+    if (source->groups > 1) {
+        int32_t *const starts = take(&job->scratch, sums * (uint32_t)sizeof *starts);
         if (starts == NULL) {
             return false;
         }
-        add_zero_points(job, layout, starts);
-        layout->starts = starts;
+        acs_helium_start(layer, &way->units, sums, starts);
+        way->starts = starts;
+    }
+    const uint32_t count = way->units.count * unit / ACS_HELIUM_VECTOR;
+    memset(table, 0, (count * words + 1) * sizeof *table);
+    way->tiles.blocks = table;
+    way->tiles.count = count;
+    way->tiles.pair_bytes = (channels + unit - 1) / unit * way->units.bytes;
+    way->tiles.zero_point = layer->output_zero_point;
+    way->tiles.output_step = ACS_HELIUM_PIXELS * group_channels(layer);
+    for (uint32_t i = 0; i < ACS_HELIUM_PIXELS * ACS_HELIUM_PAIR; i++) {
+        way->tiles.places[i] = (uint16_t)(i / ACS_HELIUM_PAIR * group_channels(layer) + i % ACS_HELIUM_PAIR);
     }
     return true;
 }
 
-/* Memory for the rows, all of it zero point. */
-static bool begin_rows(const job_t *job, layout_t *layout, acs_scratch_t *scratch)
+/* The steps are known: memory for the rows, all of it zero point. */
+static bool begin_rows(job_t *job, way_t *way)
 {
-    layout->rows = take(scratch, layout->window_rows * layout->row_bytes);
-    if (layout->rows == NULL) {
+    way->tiles.tile_step = (int32_t)(ACS_HELIUM_PIXELS * way->pixel_step - way->tiles.count * way->block_step);
+    way->laid_out = take(&job->scratch, way->rows * way->row_bytes);
+    if (way->laid_out == NULL) {
         return false;
     }
-    memset(layout->rows, job->layer->input_zero_point, layout->window_rows * layout->row_bytes);
+    memset(way->laid_out, job->layer->input_zero_point, way->rows * way->row_bytes);
     return true;
 }
 
-static void copy_channels(uint32_t pixels, uint32_t channels, const int8_t *from, uint32_t from_step, int8_t *to,
-                          uint32_t to_step)
+/* Calls the function, for the tiles' pairs. */
+static void call(const way_t *way, const acs_helium_t *tiles)
 {
-    if (channels == from_step && channels == to_step) {
-        memcpy(to, from, pixels * channels);
-    } else if (channels == ACS_HELIUM_VECTOR) {
-        acs_helium_copy(pixels, from, from_step, to, to_step);
-    } else {
-        acs_copy_channels_s8(pixels, channels, from, from_step, to, to_step);
-    }
-}
-
-/*
- * Lays out pixels of the source's active groups, block by block.
- *
- * first: of the pixels in an image; stride: from one to the next
- * to: of the first pixel in the first active block; step: bytes from one to the next
- */
-static void lay_out(const job_t *job, const layout_t *layout, uint32_t first, uint32_t stride, uint32_t pixels,
-                    int8_t *to, uint32_t step)
-{
-    const acs_shape_t shape = job->layer->input;
-    const uint32_t image_bytes = (uint32_t)shape.height * shape.width * job->channels;
-    const uint16_t active = acs_list_count(job->active, job->groups);
-    uint32_t last = UINT32_MAX; /* block */
-    for (uint16_t i = 0; i < active; i++) {
-        const uint32_t group = acs_list_at(job->active, job->groups, i);
-        const int8_t *from = job->images + group * image_bytes + first * job->channels;
-        uint32_t channel = group * job->channels;
-        for (const uint32_t end = channel + job->channels; channel < end;) {
-            const uint32_t block = channel / ACS_HELIUM_VECTOR;
-            const uint32_t lane = channel % ACS_HELIUM_VECTOR;
-            const uint32_t room = ACS_HELIUM_VECTOR - lane;
-            const uint32_t count = end - channel < room ? end - channel : room;
-            if (block != last) {
-                to += last == UINT32_MAX ? 0u : layout->block_step;
-                last = block;
-            }
-            copy_channels(pixels, count, from, stride * job->channels, to + lane, step);
-            channel += count;
-            from += count;
+    if (way->streams) {
+        const uint32_t unit = way->units.channels;
+        const uint32_t words = unit == 8 ? 2u : 1u;
+        for (uint32_t i = 0; i < way->units.count; i++) {
+            tiles->blocks[i * words] = tiles->weights + way->units.offsets[i];
         }
     }
+    way->function(tiles);
 }
 
-/* Pairs of one output group that follow each other, over neighbouring pixels. tiles: all but the pairs' fields. */
-static void compute_pairs(const layout_t *layout, acs_helium_t *tiles, uint32_t pair, uint32_t pairs, uint32_t pixels,
-                          int8_t *output)
+/* Pairs that follow each other, over neighbouring pixels. channel, pair: the first ones. */
+static void compute_pairs(const job_t *job, way_t *way, uint32_t channel, uint32_t pair, uint32_t pairs,
+                          uint32_t pixels, int8_t *output)
 {
-    const uint32_t step = group_channels(layout->layer);
-    const int32_t *const how = layout->layer->finish;
-    const uint32_t all = layout->layer->output_groups * group_pairs(layout->layer);
+    acs_helium_t *const tiles = &way->tiles;
     tiles->pairs = pairs;
-    tiles->weights = (const int8_t *)layout->layer->words + pair * tiles->pair_bytes;
-    tiles->starts = layout->starts + pair * ACS_HELIUM_PAIR;
-    tiles->finish = how + (all + 2 * pair) * ACS_HELIUM_PAIR;
-    tiles->output = output;
+    tiles->weights = (const int8_t *)job->layer->words + pair * tiles->pair_bytes;
+    tiles->starts = way->starts + pair * ACS_HELIUM_PAIR;
+    tiles->finish = way->finish + 2 * pair * ACS_HELIUM_PAIR;
+    tiles->output = output + channel;
     tiles->span = pixels / ACS_HELIUM_PIXELS * tiles->output_step;
-    acs_helium_t last = *tiles; /* tile, if pixels are left: it ends with the last pixel */
-    for (uint32_t i = 0; i < layout->count; i++) {
-        layout->table[i] = tiles->weights + layout->offsets[i];
-    }
-    layout->function(tiles);
-    if (pixels % ACS_HELIUM_PIXELS != 0) {
-        for (uint32_t r = 0; r < layout->window_rows; r++) {
-            last.rows[r] += (pixels - ACS_HELIUM_PIXELS) * layout->pixel_step;
+    call(way, tiles);
+    if (pixels % ACS_HELIUM_PIXELS != 0) { /* a tile that ends with the last pixel */
+        const uint32_t first = pixels - ACS_HELIUM_PIXELS;
+        acs_helium_t last = *tiles;
+        for (uint32_t r = 0; r < way->rows; r++) {
+            last.rows[r] += first * way->pixel_step;
         }
-        last.output += (pixels - ACS_HELIUM_PIXELS) * step;
+        last.output += first * group_channels(job->layer);
         last.span = last.output_step;
-        for (uint32_t i = 0; i < layout->count; i++) {
-            layout->table[i] = tiles->weights + layout->offsets[i];
-        }
-        layout->function(&last);
+        call(way, &last);
     }
 }
 
-/* All active output groups over neighbouring pixels. rows: of the first one's window. */
-static void compute(const job_t *job, const layout_t *layout, const int8_t *const rows[ACS_HELIUM_ROWS],
-                    uint32_t pixel, uint32_t pixels)
+/* All active output groups over neighbouring pixels, whose windows are in tiles.rows. */
+static void compute(const job_t *job, way_t *way, uint32_t pixel, uint32_t pixels)
 {
     const acs_conv_t *const layer = job->layer;
     const uint32_t channels = group_channels(layer);
     const uint32_t each = group_pairs(layer);
     const uint32_t image = (uint32_t)layer->output.height * layer->output.width;
-    acs_helium_t tiles = {
-        .rows = {rows[0], rows[1], rows[2]},
-        .blocks = layout->table,
-        .count = layout->count,
-        .step = layout->window_rows == 1 ? layout->pixel_step : layout->block_step,
-        .tile_step = (int32_t)(ACS_HELIUM_PIXELS * layout->pixel_step - layout->count * layout->block_step),
-        .pair_bytes = layout->blocks * layout->block_bytes,
-        .zero_point = layer->output_zero_point,
-        .output_step = ACS_HELIUM_PIXELS * channels,
-    };
-    for (uint32_t i = 0; i < ACS_HELIUM_PIXELS * ACS_HELIUM_PAIR; i++) {
-        tiles.places[i] = (uint16_t)(i / ACS_HELIUM_PAIR * channels + i % ACS_HELIUM_PAIR);
-    }
-    layout->table[layout->count] = NULL;
     for (uint32_t i = job->from; i < job->upto; i++) {
         const uint32_t group = acs_list_at(job->outputs, layer->output_groups, (uint16_t)i);
         int8_t *const output = job->output + (group * image + pixel) * channels;
-        compute_pairs(layout, &tiles, group * each, channels / ACS_HELIUM_PAIR, pixels, output);
+        compute_pairs(job, way, 0, group * each, channels / ACS_HELIUM_PAIR, pixels, output);
         if (channels % ACS_HELIUM_PAIR != 0) {
-            compute_pairs(layout, &tiles, (group + 1) * each - 1, 1, pixels, output + channels - ACS_HELIUM_PAIR);
+            compute_pairs(job, way, channels - ACS_HELIUM_PAIR, (group + 1) * each - 1, 1, pixels, output);
         }
     }
 }
 
-/* 3x3: image row `at` (padding, if there is none) into a row of the ring. */
-static void move_in(const job_t *job, const layout_t *layout, int32_t at, int8_t *row)
+/* Image row `at` (padding, if there is none) into a row of the ring. */
+static void move_in(const job_t *job, const way_t *way, int32_t at, int8_t *row)
 {
     const acs_conv_t *const layer = job->layer;
     if (at < 0 || at >= layer->input.height) {
-        memset(row, layer->input_zero_point, layout->row_bytes);
+        memset(row, layer->input_zero_point, way->row_bytes);
         return;
     }
     const uint32_t left = layer->padding.width;
     const uint32_t reached = (layer->output.width - 1u) * layer->stride.width + ACS_HELIUM_ROWS - left;
-    lay_out(job, layout, (uint32_t)at * layer->input.width, 1,
-            reached < layer->input.width ? reached : layer->input.width, row + left * layout->pitch, layout->pitch);
+    acs_helium_lay_out(&job->source, way->units.channels, layer->input, (uint32_t)at * layer->input.width, 1,
+                       reached < layer->input.width ? reached : layer->input.width, row + left * way->pitch,
+                       way->pitch, way->block_step);
 }
 
-static bool convolve_3x3(const job_t *job)
+/* Bytes from a column to the next, for as many input channels. */
+static uint32_t pitch_of(uint32_t channels)
 {
-    static acs_helium_function_t *const functions[2][7] = {
+    return channels <= 4 ? channels : (channels <= 8 ? 8u : ACS_HELIUM_VECTOR);
+}
+
+static acs_helium_function_t *function_of(const acs_conv_t *layer, const way_t *way)
+{
+    static acs_helium_function_t *const functions[][KINDS] = {
         {acs_helium_1_1, acs_helium_2_1, acs_helium_3_1, acs_helium_4_1, acs_helium_8_1, acs_helium_16_1,
-         acs_helium_blocks_1},
+         acs_helium_blocks_16_1, acs_helium_blocks_8_1, acs_helium_blocks_4_1},
         {acs_helium_1_2, acs_helium_2_2, acs_helium_3_2, acs_helium_4_2, acs_helium_8_2, acs_helium_16_2,
-         acs_helium_blocks_2},
+         acs_helium_blocks_16_2, acs_helium_blocks_8_2, acs_helium_blocks_4_2},
     };
+    const uint32_t unit = way->units.channels;
+    uint32_t kind = way->pitch <= 4 ? way->pitch - 1 : (way->pitch == 8 ? 4u : 5u);
+    if (way->streams) {
+        kind = unit == 16 ? 6u : (unit == 8 ? 7u : 8u);
+    }
+    return functions[layer->stride.width - 1][kind];
+}
+
+static bool convolve_3x3(job_t *job)
+{
     const acs_conv_t *const layer = job->layer;
     const uint32_t stride = layer->stride.width;
     const uint32_t width = layer->output.width;
-    const uint32_t channels = (uint32_t)job->groups * job->channels;
-    const uint32_t pitch = channels <= 4 ? channels : (channels <= 8 ? 8u : 16u);
+    const uint32_t channels = (uint32_t)job->source.groups * job->source.channels;
+    const uint32_t pitch = job->source.groups > 1 ? ACS_HELIUM_VECTOR : pitch_of(channels);
     const uint32_t vectors = pitch <= 4 ? 1u : (pitch == 8 ? 2u : 3u);
-    acs_scratch_t scratch = job->scratch;
-    layout_t layout = {
-        .window_rows = ACS_HELIUM_ROWS,
-        .pitch = pitch,
-        .blocks = (channels + ACS_HELIUM_VECTOR - 1) / ACS_HELIUM_VECTOR,
-        .block_bytes = ACS_HELIUM_ROWS * vectors * ACS_HELIUM_PAIR * ACS_HELIUM_VECTOR,
-        .pixel_step = stride * pitch,
-        /* As far as the last window's vectors reach. */
-        .block_step = ((width - 1) * stride * pitch + vectors * ACS_HELIUM_VECTOR + 7u) & ~7u,
-    };
-    if (!begin(job, &layout, &scratch)) {
+    way_t way = {.rows = ACS_HELIUM_ROWS, .pitch = pitch, .pixel_step = stride * pitch};
+    if (!begin(job, &way, vectors)) {
         return false;
     }
-    const uint32_t kind = layout.blocks > 1 ? 6u : (pitch <= 4 ? pitch - 1 : (pitch == 8 ? 4u : 5u));
-    layout.function = functions[stride - 1][kind];
-    layout.row_bytes = layout.count * layout.block_step;
-    if (!begin_rows(job, &layout, &scratch)) {
+    way.streams = job->source.groups > 1 || channels > ACS_HELIUM_VECTOR;
+    way.function = function_of(layer, &way);
+    /* As far as the last window's vectors reach. */
+    way.block_step = ((width - 1) * way.pixel_step + vectors * ACS_HELIUM_VECTOR + 7u) & ~7u;
+    way.tiles.step = way.block_step;
+    way.row_bytes = way.tiles.count * way.block_step;
+    if (!begin_rows(job, &way)) {
         return false;
     }
-    uint32_t next = 0; /* window row; row w is in the ring's row w % 3 */
+    int8_t *ring[ACS_HELIUM_ROWS]; /* the window's rows, the top one first */
+    for (uint32_t r = 0; r < ACS_HELIUM_ROWS; r++) {
+        ring[r] = way.laid_out + r * way.row_bytes;
+    }
+    int32_t next = -(int32_t)layer->padding.height; /* image row */
+    uint32_t kept = 0;                              /* rows that are in the window already */
     for (uint32_t y = 0; y < layer->output.height; y++) {
-        const int8_t *rows[ACS_HELIUM_ROWS];
-        for (uint32_t r = 0; r < ACS_HELIUM_ROWS; r++) {
-            const uint32_t w = y * stride + r;
-            int8_t *const row = layout.rows + w % ACS_HELIUM_ROWS * layout.row_bytes;
-            if (w >= next) {
-                move_in(job, &layout, (int32_t)w - layer->padding.height, row);
-                next = w + 1;
-            }
-            rows[r] = row;
+        for (uint32_t r = kept; r < ACS_HELIUM_ROWS; r++) {
+            move_in(job, &way, next++, ring[r]);
         }
-        compute(job, &layout, rows, y * width, width);
+        for (uint32_t r = 0; r < ACS_HELIUM_ROWS; r++) {
+            way.tiles.rows[r] = ring[r];
+        }
+        compute(job, &way, y * width, width);
+        kept = ACS_HELIUM_ROWS - stride;
+        for (uint32_t s = 0; s < stride; s++) {
+            int8_t *const top = ring[0];
+            ring[0] = ring[1];
+            ring[1] = ring[2];
+            ring[2] = top;
+        }
     }
     return true;
 }
 
-static bool convolve_1x1(const job_t *job)
+static bool convolve_1x1(job_t *job)
 {
     const acs_conv_t *const layer = job->layer;
-    const uint32_t channels = (uint32_t)job->groups * job->channels;
-    const bool in_place = job->groups == 1 && channels % ACS_HELIUM_VECTOR == 0;
+    const acs_helium_source_t *const source = &job->source;
+    const bool in_place = source->groups == 1 && source->channels % ACS_HELIUM_VECTOR == 0;
     const bool flat = in_place && layer->stride.height == 1 && layer->stride.width == 1 &&
                       layer->output.width == layer->input.width;
-    acs_scratch_t scratch = job->scratch;
-    layout_t layout = {
-        .function = acs_helium_points,
-        .window_rows = 1,
-        .blocks = (channels + ACS_HELIUM_VECTOR - 1) / ACS_HELIUM_VECTOR,
-        .block_bytes = ACS_HELIUM_PAIR * ACS_HELIUM_VECTOR,
-        .block_step = ACS_HELIUM_VECTOR,
-    };
-    if (!begin(job, &layout, &scratch)) {
-        return false;
-    }
-    layout.pixel_step = in_place ? layer->stride.width * channels : layout.count * ACS_HELIUM_VECTOR;
-    layout.row_bytes = layer->output.width * layout.pixel_step;
-    if (!in_place && !begin_rows(job, &layout, &scratch)) {
-        return false;
-    }
     const uint32_t pixels = flat ? (uint32_t)layer->output.height * layer->output.width : layer->output.width;
+    way_t way = {.rows = 1, .streams = true, .block_step = ACS_HELIUM_VECTOR};
+    if (!begin(job, &way, 1)) {
+        return false;
+    }
+    const uint32_t unit = way.units.channels;
+    way.function = unit == 16 ? acs_helium_points_16 : (unit == 8 ? acs_helium_points_8 : acs_helium_points_4);
+    way.pixel_step = in_place ? (uint32_t)layer->stride.width * source->channels : way.tiles.count * ACS_HELIUM_VECTOR;
+    way.tiles.step = way.pixel_step;
+    way.row_bytes = in_place ? 0 : pixels * way.pixel_step;
+    if (!begin_rows(job, &way)) {
+        return false;
+    }
+    way.tiles.rows[0] = way.laid_out;
     for (uint32_t y = 0; y < (flat ? 1u : layer->output.height); y++) {
         const uint32_t first = y * layer->stride.height * layer->input.width;
-        if (!in_place) {
-            lay_out(job, &layout, first, layer->stride.width, pixels, layout.rows, layout.pixel_step);
+        if (in_place) {
+            way.tiles.rows[0] = source->images + first * source->channels;
+        } else {
+            acs_helium_lay_out(source, unit, layer->input, first, layer->stride.width, pixels, way.laid_out,
+                               way.pixel_step, way.block_step);
         }
-        const int8_t *const row = in_place ? job->images + first * channels : layout.rows;
-        compute(job, &layout, (const int8_t *[]){row, NULL, NULL}, y * pixels, pixels);
+        compute(job, &way, y * pixels, pixels);
     }
     return true;
 }
 
 static bool convolve(const job_t *job)
 {
-    return job->layer->kernel.height == 1 ? convolve_1x1(job) : convolve_3x3(job);
+    job_t own = *job; /* with its scratch */
+    return job->layer->kernel.height == 1 ? convolve_1x1(&own) : convolve_3x3(&own);
 }
 
 /* What the tiles leave: a clamp that is narrower than int8. */
@@ -366,15 +311,14 @@ bool acs_helium_conv(const acs_conv_t *layer, const acs_list_t *active, const in
     const uint32_t image_bytes = (uint32_t)layer->input.height * layer->input.width * channels;
     const uint32_t each = layer->output_groups / layer->input_groups; /* output groups that read one image */
     const uint16_t count = acs_list_count(active, layer->output_groups);
-    job_t job = {.layer = layer, .groups = 1, .channels = (uint16_t)channels, .outputs = active, .output = output,
-                 .scratch = scratch};
+    job_t job = {.layer = layer, .outputs = active, .output = output, .scratch = scratch};
     while (job.from < count) {
         const uint32_t image = acs_list_at(active, layer->output_groups, job.from) / each;
         job.upto = (uint16_t)(job.from + 1);
         while (job.upto < count && acs_list_at(active, layer->output_groups, job.upto) / each == image) {
             job.upto++;
         }
-        job.images = input + image * image_bytes;
+        job.source = (acs_helium_source_t){input + image * image_bytes, NULL, 1, (uint16_t)channels};
         if (!convolve(&job)) {
             return false;
         }
@@ -390,12 +334,10 @@ bool acs_helium_conv_join(const acs_conv_t *layer, const acs_list_t *active, con
     if (layer->residual != NULL) {
         return false;
     }
+    const uint32_t channels = layer->input.channels / layer->input_groups;
     const job_t job = {
         .layer = layer,
-        .images = input,
-        .active = active,
-        .groups = layer->input_groups,
-        .channels = (uint16_t)(layer->input.channels / layer->input_groups),
+        .source = {input, active, layer->input_groups, (uint16_t)channels},
         .outputs = outputs,
         .upto = acs_list_count(outputs, layer->output_groups),
         .output = output,

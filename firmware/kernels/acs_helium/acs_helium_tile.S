@@ -94,10 +94,13 @@
     bne.w \loop
 .endm
 
-/* The next pair's weights of every block; at a block more there is NULL. */
-.macro move_blocks
+/* The next pair's weights of every block. words: of a block in the table. */
+.macro move_blocks words
     ldr r0, [sp, #BLOCKS]
     ldr r2, [sp, #COUNT]
+    .if \words > 1
+    lsls r2, #2
+    .endif
     ldr r4, [sp, #PAIR_BYTES]
     dlstp.32 lr, r2
 8:
@@ -213,6 +216,15 @@ enter acs_helium_\pitch\()_\stride
     .endif
 .endm
 
+/* Weights of two or four units in one vector: q7 holds where they begin. */
+.macro gather unit, to, at
+    .if \unit == 8
+    vldrd.64 \to, [q7, #\at]
+    .else
+    vldrw.32 \to, [q7, #\at]
+    .endif
+.endm
+
 /* A block's row: three taps, 16 channels each. */
 .macro row_16 row, stride
     vldrb.8 q0, [r5], #16
@@ -221,6 +233,22 @@ enter acs_helium_\pitch\()_\stride
     vldrb.8 q3, [r5], #16
     vldrb.8 q4, [r5], #16
     vldrb.8 q5, [r5], #16
+    columns_16 \row, \stride
+.endm
+
+/* The same of 16 channels in units. at: of the row in a unit's weights. */
+.macro row_of_units unit, row, stride, at
+    vldrw.32 q7, [r5]
+    gather \unit, q0, \at
+    gather \unit, q1, \at+\unit
+    gather \unit, q2, \at+2*\unit
+    gather \unit, q3, \at+3*\unit
+    gather \unit, q4, \at+4*\unit
+    gather \unit, q5, \at+5*\unit
+    columns_16 \row, \stride
+.endm
+
+.macro columns_16 row, stride
     column q6, \row, 0, \stride
     column q7, \row, 1, \stride
     column q6, \row, 2, \stride
@@ -286,7 +314,7 @@ enter acs_helium_\pitch\()_\stride
     streamed 16, 2
 
 .macro blocks stride
-enter acs_helium_blocks_\stride
+enter acs_helium_blocks_16_\stride
 1:
     begin_pair
     ldrd r1, r3, [sp, #ROWS]
@@ -312,16 +340,54 @@ enter acs_helium_blocks_\stride
     add r3, r11
     add r7, r11
     finish_tile 2b
-    move_blocks
+    move_blocks 1
     end_pair 1b
     leave
-    .size acs_helium_blocks_\stride, . - acs_helium_blocks_\stride
+    .size acs_helium_blocks_16_\stride, . - acs_helium_blocks_16_\stride
 .endm
 
     blocks 1
     blocks 2
 
-enter acs_helium_points
+.macro blocks_of_units unit, stride
+enter acs_helium_blocks_\unit\()_\stride
+1:
+    begin_pair
+    ldrd r1, r3, [sp, #ROWS]
+    ldr r7, [sp, #ROWS + 8]
+2:
+    add r9, sp, #STARTS
+    ldm.w r9, {r0, r2, r4, r6, r8, r10, r12, lr}
+    ldr r9, [sp, #COUNT]
+    ldr r11, [sp, #STEP]
+    ldr r5, [sp, #BLOCKS]
+3:
+    row_of_units \unit, r1, \stride, 0
+    row_of_units \unit, r3, \stride, 6*\unit
+    row_of_units \unit, r7, \stride, 12*\unit
+    adds r5, #16
+    add r1, r11
+    add r3, r11
+    add r7, r11
+    subs r9, #1
+    bne.w 3b
+    ldr r11, [sp, #TILE_STEP]
+    add r1, r11
+    add r3, r11
+    add r7, r11
+    finish_tile 2b
+    move_blocks 4
+    end_pair 1b
+    leave
+    .size acs_helium_blocks_\unit\()_\stride, . - acs_helium_blocks_\unit\()_\stride
+.endm
+
+    blocks_of_units 8, 1
+    blocks_of_units 8, 2
+    blocks_of_units 4, 1
+    blocks_of_units 4, 2
+
+enter acs_helium_points_16
 1:
     begin_pair
     ldr r1, [sp, #ROWS]
@@ -354,27 +420,87 @@ enter acs_helium_points
     add r7, r11
     add r9, r11
     finish_tile 2b
-    move_blocks
+    move_blocks 1
     end_pair 1b
     leave
-    .size acs_helium_points, . - acs_helium_points
+    .size acs_helium_points_16, . - acs_helium_points_16
+
+.macro points_of_units unit
+enter acs_helium_points_\unit
+1:
+    begin_pair
+    ldr r1, [sp, #ROWS]
+    ldr r11, [sp, #STEP]
+    add r3, r1, r11
+    add r7, r3, r11
+    add r9, r7, r11
+2:
+    add r11, sp, #STARTS
+    ldm.w r11, {r0, r2, r4, r6, r8, r10, r12, lr}
+    ldr r11, [sp, #COUNT]
+    ldr r5, [sp, #BLOCKS]
+3:
+    vldrw.32 q7, [r5], #16
+    vldrb.8 q2, [r1], #16
+    gather \unit, q0, 0
+    gather \unit, q1, \unit
+    vldrb.8 q3, [r3], #16
+    multiply 0, q2, q0, q1
+    vldrb.8 q4, [r7], #16
+    multiply 1, q3, q0, q1
+    vldrb.8 q5, [r9], #16
+    multiply 2, q4, q0, q1
+    subs r11, #1
+    multiply 3, q5, q0, q1
+    bne 3b
+    ldr r11, [sp, #TILE_STEP]
+    add r1, r11
+    add r3, r11
+    add r7, r11
+    add r9, r11
+    finish_tile 2b
+    move_blocks 4
+    end_pair 1b
+    leave
+    .size acs_helium_points_\unit, . - acs_helium_points_\unit
+.endm
+
+    points_of_units 8
+    points_of_units 4
 
     .global acs_helium_copy
     .type acs_helium_copy, %function
     .thumb_func
-/* r0: pixels; r1, r2: from; r3, on the stack: to. */
+/* r0: bytes; r1: from; r2: to. */
 acs_helium_copy:
     push {r4, lr}
-    ldr r4, [sp, #8]
-    wls lr, r0, 2f
+    wlstp.8 lr, r0, 2f
 1:
-    vldrb.8 q0, [r1]
-    vstrb.8 q0, [r3]
-    add r1, r2
-    add r3, r4
-    le lr, 1b
+    vldrb.8 q0, [r1], #16
+    vstrb.8 q0, [r2], #16
+    letp lr, 1b
 2:
     pop {r4, pc}
     .size acs_helium_copy, . - acs_helium_copy
+
+    .global acs_helium_copy_channels
+    .type acs_helium_copy_channels, %function
+    .thumb_func
+/* r0: pixels; r1: channels; r2, r3: from; on the stack: to. */
+acs_helium_copy_channels:
+    push {r4, lr}
+    vctp.8 r1
+    ldrd r1, r4, [sp, #8]
+    wls lr, r0, 2f
+1:
+    vpstt
+    vldrbt.8 q0, [r2]
+    vstrbt.8 q0, [r1]
+    add r2, r3
+    add r1, r4
+    le lr, 1b
+2:
+    pop {r4, pc}
+    .size acs_helium_copy_channels, . - acs_helium_copy_channels
 
 #endif
