@@ -65,6 +65,8 @@ def _is_3x3(case: ConvCase) -> bool:
         and case.dilation == (1, 1)
         and case.stride in ((1, 1), (2, 2))
         and case.target[1] >= TILE_PIXELS
+        and isinstance(case.op, Conv2D)
+        and max(case.op.padding.top, case.op.padding.left) < 3
     )
 
 
