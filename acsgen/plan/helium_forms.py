@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +55,8 @@ def is_taken(case: ConvCase) -> bool:
     """Whether the kernels can do it, with the contract's bits for every input."""
     how = case.requantize
     shifts_right = bool((np.isin(-how.shift, SHIFTS) | (how.multiplier == 0)).all())
-    return shifts_right and 2 <= group_channels(case) <= MAX_GROUP_CHANNELS and (_is_3x3(case) or _is_1x1(case))
+    fits = case.target[1] >= TILE_PIXELS and 2 <= group_channels(case) <= MAX_GROUP_CHANNELS
+    return shifts_right and fits and (_is_3x3(case) or _is_1x1(case))
 
 
 def _is_3x3(case: ConvCase) -> bool:
@@ -64,18 +64,16 @@ def _is_3x3(case: ConvCase) -> bool:
         case.kernel == (3, 3)
         and case.dilation == (1, 1)
         and case.stride in ((1, 1), (2, 2))
-        and case.target[1] >= TILE_PIXELS
         and isinstance(case.op, Conv2D)
         and max(case.op.padding.top, case.op.padding.left) < 3
     )
 
 
 def _is_1x1(case: ConvCase) -> bool:
-    """Without padding. The pixels of a row are neighbours, or all of them."""
+    """Without padding."""
     ends = ((out - 1) * stride for out, stride in zip(case.target[:2], case.stride, strict=True))
     inside = all(end < size for end, size in zip(ends, case.source[:2], strict=True)) and not _is_padded(case)
-    pixels = prod(case.target[:2]) if _is_flat(case) else case.target[1]
-    return case.kernel == (1, 1) and inside and pixels >= TILE_PIXELS
+    return case.kernel == (1, 1) and inside
 
 
 def _is_padded(case: ConvCase) -> bool:
@@ -85,10 +83,6 @@ def _is_padded(case: ConvCase) -> bool:
 def _is_in_place(case: ConvCase) -> bool:
     """Whether a 1x1 reads its input where that lies."""
     return not is_joined(case) and case.image_channels % VECTOR == 0
-
-
-def _is_flat(case: ConvCase) -> bool:
-    return _is_in_place(case) and case.stride == (1, 1) and case.target[1] == case.source[1]
 
 
 def is_joined(case: ConvCase) -> bool:
@@ -122,10 +116,13 @@ def channels_of_pairs(case: ConvCase) -> NDArray[np.int64]:
 
 
 def helium_scratch(case: ConvCase) -> int:
-    """Bytes of block tables (pointers of up to eight bytes), of sums to start from, of rows that are laid out."""
+    """Bytes of block tables (pointers of up to eight bytes), of sums to start from, of rows that are laid out.
+
+    Four more align a band of output that is to be added.
+    """
     window = window_of(case)
     words = window.blocks if window.unit == VECTOR else 4 * window.blocks
-    tables = _whole(4 * window.blocks * VECTOR // window.unit) + 8 * (words + 1)
+    tables = 4 + _whole(4 * window.blocks * VECTOR // window.unit) + 8 * (words + 1)
     starts = _whole(4 * channels_of_pairs(case).size) if is_joined(case) else 0
     width = case.target[1]
     if case.kernel == (1, 1):

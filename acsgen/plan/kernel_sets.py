@@ -107,7 +107,6 @@ ACS_HELIUM = replace(
     CMSIS_NN,
     name="acs_helium",
     files=("acs_helium/*.[chS]", "cmsis_nn/acs_cmsis.h", *_CMSIS_NN_KERNELS),
-    band_bytes=None,
     conv_forms=helium_forms,
 )
 

@@ -127,7 +127,7 @@ typedef struct {
     const int32_t *bias, *multiplier, *shift; /**< [output channels] each. */
     const int32_t *words;   /**< Weights as the form wants them. */
     const int32_t *finish;  /**< Bias and requantisation as the form wants them. */
-    const acs_residual_t *residual; /**< Or NULL. Needs output_groups to be 1, and the form ACS_PLAIN. */
+    const acs_residual_t *residual; /**< Or NULL. Needs output_groups to be 1, and the form ACS_PLAIN or ACS_HELIUM. */
 } acs_conv_t;
 
 /** A depthwise convolution. Weights: [group][kernel height][kernel width][channels / groups]. */

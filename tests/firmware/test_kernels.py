@@ -25,7 +25,7 @@ from acsgen.graph import Add, AvgPool, Conv2D, DepthwiseConv2D, MaxPool, Tensor
 from acsgen.graph.ops import Padding, Requantize
 from acsgen.plan.acs_forms import MAX_PAIRED_SUM, conv_forms, finishes_shortly
 from acsgen.plan.conv_case import ConvCase, conv_case
-from acsgen.plan.helium_forms import is_taken
+from acsgen.plan.helium_forms import helium_scratch, is_taken
 from acsgen.plan.kernel_sets import no_scratch
 from tests.firmware.calls import (
     POISON,
@@ -52,6 +52,8 @@ FORM_NUMBERS = {"plain": 0, "paired": 1, "wide": 2, "winograd": 3, "helium": 8}
 #: Forms of a kernel set, as far as cases are such that every one comes often; those that are exact unless `plain` is.
 FORMS_OF = {"acs": {"plain", "wide", "paired", "winograd"}, "acs_helium": {"plain", "helium"}}
 ALWAYS = {"acs": {"wide"}}
+#: Forms whose convolutions add a residual.
+ADDING = {"plain", "helium"}
 
 #: More than any of these cases needs.
 SCRATCH = 1 << 17
@@ -222,7 +224,7 @@ def test_conv_join(judged: Kernels) -> None:
 
 def test_residual(judged: Kernels) -> None:
     """Added to another tensor band by band: of one image, and of several groups, active or not."""
-    calls = []
+    calls, forms = [], Counter[str]()
     for seed in range(150):
         rng = np.random.default_rng(seed)
         case, groups = join_case(rng)
@@ -246,20 +248,25 @@ def test_residual(judged: Kernels) -> None:
         image, weights = x.size + 4, (conv.weights.size // conv.weights.shape[3]) * x.shape[2] + 4
         scratch = judged.kernel_set.conv_scratch(conv.kernel, x.shape[2]) + rows * y.shape[1] * y.shape[2] + 4
         scratch += image + weights if groups > 1 else 0
-        call_bytes = request(
-            "residual", *conv_arguments(case, groups, 1, int(rng.integers(0, groups)), "plain"), y.size, *how,
-            fine is result, rows, active, grouped(x, groups), addend, scratch,
-        )  # fmt: skip
-        why = f"seed {seed}: {conv}, {count} of {groups} groups, {rows} rows"
-        calls.append(Call(call_bytes, grouped(expected, 1), why))
+        limit = int(rng.integers(0, groups))
+        for form in {"plain", *forms_of(judged, case, (groups, 1))} & ADDING:
+            band = -(-rows * y.shape[1] * y.shape[2] // 4) * 4
+            room = scratch if form == "plain" else helium_scratch(as_conv_case(case, (groups, 1))) + band
+            call_bytes = request(
+                "residual", *conv_arguments(case, groups, 1, limit, form), y.size, *how,
+                fine is result, rows, active, grouped(x, groups), addend, room,
+            )  # fmt: skip
+            why = f"seed {seed}, {form}: {conv}, {count} of {groups} groups, {rows} rows"
+            calls.append(Call(call_bytes, grouped(expected, 1), why))
+            forms[form] += 1
     assert_outputs(judged, calls)
+    assert all(forms[form] >= 5 for form in FORMS_OF.get(judged.kernel_set.name, {"plain"}) & ADDING), forms
 
 
 def test_forms_that_add_no_residual(judged: Kernels) -> None:
     """Are refused: a plan has none, and a wrong sum would not be noticed."""
     offer = judged.kernel_set.conv_forms
-    assert (offer is None) == (judged.kernel_set.band_bytes is not None)
-    if offer is None:
+    if offer is None or judged.kernel_set.band_bytes is not None:
         return
     case = scratchy_case()
     x, y = one_sample(case)

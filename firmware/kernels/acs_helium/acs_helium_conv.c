@@ -29,6 +29,7 @@ typedef struct {
     uint32_t row_bytes;  /* of what is laid out */
     int8_t *laid_out;    /* [rows][row_bytes] */
     const int32_t *starts, *finish; /* of the layer's first pair */
+    int8_t *band;        /* a row of output that is to be added, or NULL */
 } way_t;
 
 static uint32_t group_channels(const acs_conv_t *layer)
@@ -39,6 +40,12 @@ static uint32_t group_channels(const acs_conv_t *layer)
 static uint32_t group_pairs(const acs_conv_t *layer)
 {
     return (group_channels(layer) + 1) / ACS_HELIUM_PAIR;
+}
+
+/* Of a row of an output group. */
+static uint32_t output_row_bytes(const acs_conv_t *layer)
+{
+    return layer->output.width * group_channels(layer);
 }
 
 /* Scratch, one piece after the other; NULL: it is too small. */
@@ -84,6 +91,12 @@ static bool begin(job_t *job, way_t *way, uint32_t vectors)
         }
         acs_helium_start(layer, &way->units, sums, starts);
         way->starts = starts;
+    }
+    if (layer->residual != NULL) {
+        way->band = take(&job->scratch, output_row_bytes(layer));
+        if (way->band == NULL) {
+            return false;
+        }
     }
     const uint32_t count = way->units.count * unit / ACS_HELIUM_VECTOR;
     memset(table, 0, (count * words + 1) * sizeof *table);
@@ -147,8 +160,8 @@ static void compute_pairs(const job_t *job, way_t *way, uint32_t channel, uint32
     }
 }
 
-/* All active output groups over neighbouring pixels, whose windows are in tiles.rows. */
-static void compute(const job_t *job, way_t *way, uint32_t pixel, uint32_t pixels)
+/* All active output groups over neighbouring pixels, whose windows are in tiles.rows. to: of all groups. */
+static void compute(const job_t *job, way_t *way, uint32_t pixel, uint32_t pixels, int8_t *to)
 {
     const acs_conv_t *const layer = job->layer;
     const uint32_t channels = group_channels(layer);
@@ -156,12 +169,34 @@ static void compute(const job_t *job, way_t *way, uint32_t pixel, uint32_t pixel
     const uint32_t image = (uint32_t)layer->output.height * layer->output.width;
     for (uint32_t i = job->from; i < job->upto; i++) {
         const uint32_t group = acs_list_at(job->outputs, layer->output_groups, (uint16_t)i);
-        int8_t *const output = job->output + (group * image + pixel) * channels;
+        int8_t *const output = to + (group * image + pixel) * channels;
         compute_pairs(job, way, 0, group * each, channels / ACS_HELIUM_PAIR, pixels, output);
         if (channels % ACS_HELIUM_PAIR != 0) {
             compute_pairs(job, way, channels - ACS_HELIUM_PAIR, (group + 1) * each - 1, 1, pixels, output);
         }
     }
+}
+
+/* Whether a clamp is left, that is narrower than int8. */
+static bool is_clamped(const acs_conv_t *layer)
+{
+    return layer->low > INT8_MIN || layer->high < INT8_MAX;
+}
+
+/* Output row y, whose windows are in tiles.rows; with a residual it is added to what lies in the output. */
+static void compute_row(const job_t *job, way_t *way, uint32_t y)
+{
+    const acs_conv_t *const layer = job->layer;
+    const uint32_t bytes = output_row_bytes(layer);
+    if (layer->residual == NULL) {
+        compute(job, way, y * layer->output.width, layer->output.width, job->output);
+        return;
+    }
+    compute(job, way, 0, layer->output.width, way->band);
+    if (is_clamped(layer)) {
+        acs_clamp_s8(bytes, (int8_t)layer->low, (int8_t)layer->high, way->band, way->band);
+    }
+    acs_add_residual_s8(layer->residual, bytes, way->band, job->output + y * bytes);
 }
 
 /* Image row `at` (padding, if there is none) into a row of the ring. */
@@ -205,7 +240,6 @@ static bool convolve_3x3(job_t *job)
 {
     const acs_conv_t *const layer = job->layer;
     const uint32_t stride = layer->stride.width;
-    const uint32_t width = layer->output.width;
     const uint32_t channels = (uint32_t)job->source.groups * job->source.channels;
     const uint32_t pitch = job->source.groups > 1 ? ACS_HELIUM_VECTOR : pitch_of(channels);
     const uint32_t vectors = pitch <= 4 ? 1u : (pitch == 8 ? 2u : 3u);
@@ -216,7 +250,7 @@ static bool convolve_3x3(job_t *job)
     way.streams = job->source.groups > 1 || channels > ACS_HELIUM_VECTOR;
     way.function = function_of(layer, &way);
     /* As far as the last window's vectors reach. */
-    way.block_step = ((width - 1) * way.pixel_step + vectors * ACS_HELIUM_VECTOR + 7u) & ~7u;
+    way.block_step = ((layer->output.width - 1u) * way.pixel_step + vectors * ACS_HELIUM_VECTOR + 7u) & ~7u;
     way.tiles.step = way.block_step;
     way.row_bytes = way.tiles.count * way.block_step;
     if (!begin_rows(job, &way)) {
@@ -235,7 +269,7 @@ static bool convolve_3x3(job_t *job)
         for (uint32_t r = 0; r < ACS_HELIUM_ROWS; r++) {
             way.tiles.rows[r] = ring[r];
         }
-        compute(job, &way, y * width, width);
+        compute_row(job, &way, y);
         kept = ACS_HELIUM_ROWS - stride;
         for (uint32_t s = 0; s < stride; s++) {
             int8_t *const top = ring[0];
@@ -253,8 +287,7 @@ static bool convolve_1x1(job_t *job)
     const acs_helium_source_t *const source = &job->source;
     const bool in_place = source->groups == 1 && source->channels % ACS_HELIUM_VECTOR == 0;
     const bool flat = in_place && layer->stride.height == 1 && layer->stride.width == 1 &&
-                      layer->output.width == layer->input.width;
-    const uint32_t pixels = flat ? (uint32_t)layer->output.height * layer->output.width : layer->output.width;
+                      layer->output.width == layer->input.width && layer->residual == NULL;
     way_t way = {.rows = 1, .streams = true, .block_step = ACS_HELIUM_VECTOR};
     if (!begin(job, &way, 1)) {
         return false;
@@ -263,20 +296,25 @@ static bool convolve_1x1(job_t *job)
     way.function = unit == 16 ? acs_helium_points_16 : (unit == 8 ? acs_helium_points_8 : acs_helium_points_4);
     way.pixel_step = in_place ? (uint32_t)layer->stride.width * source->channels : way.tiles.count * ACS_HELIUM_VECTOR;
     way.tiles.step = way.pixel_step;
-    way.row_bytes = in_place ? 0 : pixels * way.pixel_step;
+    way.row_bytes = in_place ? 0 : layer->output.width * way.pixel_step;
     if (!begin_rows(job, &way)) {
         return false;
     }
     way.tiles.rows[0] = way.laid_out;
-    for (uint32_t y = 0; y < (flat ? 1u : layer->output.height); y++) {
+    if (flat) {
+        way.tiles.rows[0] = source->images;
+        compute(job, &way, 0, (uint32_t)layer->output.height * layer->output.width, job->output);
+        return true;
+    }
+    for (uint32_t y = 0; y < layer->output.height; y++) {
         const uint32_t first = y * layer->stride.height * layer->input.width;
         if (in_place) {
             way.tiles.rows[0] = source->images + first * source->channels;
         } else {
-            acs_helium_lay_out(source, unit, layer->input, first, layer->stride.width, pixels, way.laid_out,
-                               way.pixel_step, way.block_step);
+            acs_helium_lay_out(source, unit, layer->input, first, layer->stride.width, layer->output.width,
+                               way.laid_out, way.pixel_step, way.block_step);
         }
-        compute(job, &way, y * pixels, pixels);
+        compute_row(job, &way, y);
     }
     return true;
 }
@@ -287,12 +325,12 @@ static bool convolve(const job_t *job)
     return job->layer->kernel.height == 1 ? convolve_1x1(&own) : convolve_3x3(&own);
 }
 
-/* What the tiles leave: a clamp that is narrower than int8. */
+/* What the tiles leave. */
 static void clamp_outputs(const acs_conv_t *layer, const acs_list_t *active, int8_t *output)
 {
     const uint32_t bytes = (uint32_t)layer->output.height * layer->output.width * group_channels(layer);
     const uint16_t count = acs_list_count(active, layer->output_groups);
-    if (layer->low <= INT8_MIN && layer->high >= INT8_MAX) {
+    if (layer->residual != NULL || !is_clamped(layer)) {
         return;
     }
     for (uint16_t i = 0; i < count; i++) {
@@ -304,9 +342,6 @@ static void clamp_outputs(const acs_conv_t *layer, const acs_list_t *active, int
 bool acs_helium_conv(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
                      acs_scratch_t scratch)
 {
-    if (layer->residual != NULL) {
-        return false;
-    }
     const uint32_t channels = layer->input.channels / layer->input_groups;
     const uint32_t image_bytes = (uint32_t)layer->input.height * layer->input.width * channels;
     const uint32_t each = layer->output_groups / layer->input_groups; /* output groups that read one image */
@@ -331,9 +366,6 @@ bool acs_helium_conv(const acs_conv_t *layer, const acs_list_t *active, const in
 bool acs_helium_conv_join(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
                           const int8_t *input, int8_t *output, acs_scratch_t scratch)
 {
-    if (layer->residual != NULL) {
-        return false;
-    }
     const uint32_t channels = layer->input.channels / layer->input_groups;
     const job_t job = {
         .layer = layer,
