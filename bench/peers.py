@@ -43,6 +43,7 @@ MACHINES = {"cortex_m4": "mps2-an386", "cortex_m55": "mps3-an547", "rv32imc": "r
 VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "acs": ("acs", {}),
     "acs_no_winograd": ("acs", {"winograd": False}),
+    "acs_helium": ("acs_helium", {}),
     "cmsis_nn": ("cmsis_nn", {}),
     "portable": ("portable", {}),
 }

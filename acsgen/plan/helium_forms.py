@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +43,33 @@ class Window:
 
 
 def helium_forms(case: ConvCase) -> tuple[Form, ...]:
-    """The one form that a convolution takes."""
+    """The one form that a convolution takes: the quicker one, if there is a choice."""
+    theirs = _cmsis_nn_instructions(case)
+    plain = Form("plain", 0, case.weights.size + 12 * case.target[2], theirs, "Of no kind that the set has: CMSIS-NN.")
     if not is_taken(case):
-        constants = case.weights.size + 12 * case.target[2]
-        return (Form("plain", 0, constants, 0, "Not of a kind that has kernels of its own: CMSIS-NN."),)
-    why = "3x3, vectors of 16 weights." if case.kernel == (3, 3) else "1x1, vectors of 16 weights."
-    return (Form("helium", helium_scratch(case), _constant_bytes(case), 0, why),)
+        return (plain,)
+    own = _instructions(case)
+    if case.kernel == (1, 1) and not is_joined(case) and theirs <= own:
+        return (replace(plain, why=f"So small that CMSIS-NN is quicker: about {theirs:,} instructions, not {own:,}."),)
+    why = "3x3 in vectors of 16 weights." if case.kernel == (3, 3) else "1x1 in vectors of 16 weights."
+    return (Form("helium", helium_scratch(case), _constant_bytes(case), own, why),)
+
+
+def _instructions(case: ConvCase) -> int:
+    """Of what is computed per tile, pair and row, fitted to counts of single layers in the emulator."""
+    window, height = window_of(case), case.target[0]
+    tiles, pairs = -(-case.target[1] // TILE_PIXELS), len(channels_of_pairs(case))
+    if case.kernel == (1, 1):
+        tile, row = 32 + 17 * window.blocks, 0 if _is_in_place(case) else 200
+    else:
+        tile, row = 32 + (12 if window.pitch <= 4 else 12 * window.vectors + 1) * 3 * window.blocks, 200
+    return 600 * case.sources + height * (row * case.sources + pairs * (30 + tiles * tile))
+
+
+def _cmsis_nn_instructions(case: ConvCase) -> int:
+    """Of a 1x1 convolution of CMSIS-NN's, likewise; others are several times as slow as the set's own."""
+    outputs, depth = int(np.prod(case.target)), int(case.weights[0].size)
+    return 300 * case.sources + round(outputs * (16 + 0.13 * depth))
 
 
 def is_taken(case: ConvCase) -> bool:

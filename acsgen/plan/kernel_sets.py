@@ -107,6 +107,7 @@ ACS_HELIUM = replace(
     CMSIS_NN,
     name="acs_helium",
     files=("acs_helium/*.[chS]", "cmsis_nn/acs_cmsis.h", *_CMSIS_NN_KERNELS),
+    code_bytes={**CMSIS_NN.code_bytes, "conv": 20400},
     conv_forms=helium_forms,
 )
 
