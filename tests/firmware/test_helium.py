@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from acsgen.golden.arithmetic import quantize_multipliers
+from acsgen.graph import Conv2D
+from acsgen.graph.ops import Requantize
 from acsgen.plan.conv_case import ConvCase
 from acsgen.plan.helium_forms import helium_forms, is_joined, window_of
 from tests.firmware.calls import List, expanded, grouped, random_list, request
@@ -112,6 +116,26 @@ def test_joined_groups(judged: Kernels) -> None:
     assert_outputs(judged, calls)
     assert set(functions) == OF_JOINED and min(functions.values()) >= 3, functions
     assert set(counts) == {"none", "one", "some", "all"} and min(counts.values()) >= 10, counts
+
+
+def test_sums_far_beyond_int8(judged: Kernels) -> None:
+    """Shifted, they leave 16 bits as well, whichever way the output's zero point moves them."""
+    calls, beyond = [], 0
+    for seed, rng, case in drawn(60, 1):
+        op = case.op
+        assert isinstance(op, Conv2D)
+        multipliers = quantize_multipliers(rng.uniform(0.25, 0.49, len(op.bias)))
+        bias = rng.choice([-1, 1], len(op.bias)).astype(np.int32) * (1 << 20)
+        case = replace(case, op=replace(op, bias=bias, requantize=Requantize(*multipliers, -128, 127)))
+        form = helium_forms(as_conv_case(case, (1, 1)))[0]
+        if form.name != "helium":
+            continue
+        x, y = one_sample(case)
+        arguments = (*conv_arguments(case, 1, 1, 0, form.name), None, grouped(x, 1), form.scratch_bytes)
+        calls.append(Call(request("conv", *arguments), grouped(y, 1), f"seed {seed}: {op}"))
+        beyond += {-128, 127} <= set(np.unique(y).tolist()) and case.target.zero_point != 0
+    assert_outputs(judged, calls)
+    assert beyond >= 10
 
 
 def _how_many(active: List | None, groups: int) -> str:
