@@ -4,27 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from acsgen.emit.helium_weights import helium
+from acsgen.emit.packed import Int32, Packed
 from acsgen.plan.acs_forms import channels_of_quads, pairs_of
 from acsgen.plan.conv_case import ConvCase
-
-Int32 = NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class Packed:
-    """Constants as `acs_conv_t` wants them. form: an acs_form_t. words, finish: its fields, int32."""
-
-    form: str
-    words: Int32
-    words_layout: str
-    finish: Int32
-    finish_layout: str
 
 
 def paired(case: ConvCase) -> Packed:
@@ -61,7 +49,12 @@ def winograd(case: ConvCase) -> Packed:
 _WINOGRAD = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]], np.int64)
 
 #: By the name that `acsgen.plan.conv_case.Form` gives.
-FORMS: Mapping[str, Callable[[ConvCase], Packed]] = {"paired": paired, "wide": wide, "winograd": winograd}
+FORMS: Mapping[str, Callable[[ConvCase], Packed]] = {
+    "paired": paired,
+    "wide": wide,
+    "winograd": winograd,
+    "helium": helium,
+}
 
 
 def ordered_inputs(case: ConvCase, weights: NDArray[Any]) -> NDArray[np.int64]:

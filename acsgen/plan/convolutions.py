@@ -67,6 +67,7 @@ def plan_convolution(draft: Draft, op: Conv2D | Dense) -> None:
     source = draft.read(read.before.inputs[0] if read.before else read.tensor, read.groups)
     active = draft.active(op.output)
     form = _form(draft, op, read)
+    own = form if form and form.name != "plain" else None
     formed: dict[str, Any] = {}
     if form:
         formed = {"form": form.name, "form_why": form.why, "most_scratch_bytes": form.most_scratch_bytes}
@@ -74,7 +75,7 @@ def plan_convolution(draft: Draft, op: Conv2D | Dense) -> None:
     if read.joined is None and (read.groups == 1 or (isinstance(op, Conv2D) and op.groups > 1)):
         why = (f"Only the groups that {active} opens." if active else "Every group.") + all_inputs
         channels = read.shape[2] // read.groups
-        scratch = form.scratch_bytes if form else draft.kernels.conv_scratch(read.kernel, channels)
+        scratch = own.scratch_bytes if own else draft.kernels.conv_scratch(read.kernel, channels)
         draft.write(op, "conv", source, active=active, scratch_bytes=scratch, why=why, **formed)
         return
     pixels, outputs = prod(image_shape(draft.graph.shape(op.output))[:2]), op.weights.shape[0]
@@ -84,8 +85,8 @@ def plan_convolution(draft: Draft, op: Conv2D | Dense) -> None:
     if read.constant:
         closed, reason = closed_inputs(read.groups, pixels, outputs, op.weights.size)
         reason = f" {reason}"
-    if form and form.name != "plain":
-        scratch = form.scratch_bytes
+    if own:
+        scratch = own.scratch_bytes
     else:
         scratch = draft.kernels.conv_scratch(read.kernel, read.shape[2])
         if _packs(draft.kernels, read, pixels):

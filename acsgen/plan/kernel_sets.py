@@ -8,11 +8,12 @@ kernels work in, the flash that they take, and whose sources they stand on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from acsgen.plan.acs_forms import conv_forms, depthwise_scratch
 from acsgen.plan.conv_case import ConvCase, Form
+from acsgen.plan.helium_forms import helium_forms
 
 Pair = tuple[int, int]
 Scratch = Callable[[Pair, int], int]
@@ -105,4 +106,15 @@ ACS = KernelSet(
     depthwise_scratch=depthwise_scratch,
 )
 
-KERNEL_SETS: Mapping[str, KernelSet] = {kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS)}
+#: All of `cmsis_nn` but the names of its convolutions; those of other kinds than the set's own keep its constants.
+_CMSIS_NN_KERNELS = tuple(f"cmsis_nn/acs_cmsis_{kernel}.c" for kernel in ("conv", "together", "depthwise", "pool"))
+
+ACS_HELIUM = replace(
+    CMSIS_NN,
+    name="acs_helium",
+    files=("acs_helium/*.[chS]", "cmsis_nn/acs_cmsis.h", *_CMSIS_NN_KERNELS),
+    code_bytes={**CMSIS_NN.code_bytes, "conv": 20400},
+    conv_forms=helium_forms,
+)
+
+KERNEL_SETS: Mapping[str, KernelSet] = {kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS, ACS_HELIUM)}

@@ -114,11 +114,11 @@ def _wanted_scratch(graph: Graph, kernels: KernelSet, buffers: Mapping[str, Buff
 
     0 where it has no groups, or where that does not pay; where it has a form, what that would use.
     """
-    if kernels.conv_forms is not None:
-        return (
-            step.most_scratch_bytes,
-            f"{step.why} As many rows with the same copy of the weights as there is room for.",
-        )
+    if step.most_scratch_bytes:
+        why = f"{step.why} As many rows with the same copy of the weights as there is room for."
+        return step.most_scratch_bytes, why
+    if step.form != "plain" or not kernels.packs:  # takes all groups together as it is
+        return 0, step.why
     op, groups = step.op, buffers[step.output].groups
     if step.kernel != "conv" or not isinstance(op, Conv2D) or groups == 1 or buffers[step.inputs[0]].groups > 1:
         return 0, step.why

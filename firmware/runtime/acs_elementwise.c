@@ -3,6 +3,10 @@
 #include "acs_layers.h"
 #include "acs_words.h"
 
+#if defined(__ARM_FEATURE_MVE)
+#include <arm_mve.h>
+#endif
+
 /* C leaves both to the compiler; every compiler for these chips does it so, and the numbers need it. */
 _Static_assert((-3 >> 1) == -2, "a right shift of a negative number must copy the sign");
 _Static_assert((int32_t)0xfffffffeu == -2, "a conversion to a signed type must wrap");
@@ -50,6 +54,27 @@ static void add_plainly(const acs_add_t *l, const int8_t *coarse, const int8_t *
     }
 }
 
+#if defined(__ARM_FEATURE_MVE)
+
+/* Adds with factors, four at a time. */
+static void add_with_factors(const acs_add_t *l, const int8_t *coarse, const int8_t *fine, int8_t *output)
+{
+    const int32x4_t low = vdupq_n_s32(l->low), high = vdupq_n_s32(l->high), offset = vdupq_n_s32(l->offset);
+    const int32_t coarse_factor = l->coarse_factor, fine_factor = l->fine_factor, shift = -(int32_t)l->shift;
+    const uint32_t whole = l->count / 4;
+    for (uint32_t i = 0; i < whole; i++, coarse += 4, fine += 4, output += 4) {
+        int32x4_t sums = vmlaq_n_s32(offset, vldrbq_s32(coarse), coarse_factor);
+        sums = vshlq_r_s32(vmlaq_n_s32(sums, vldrbq_s32(fine), fine_factor), shift);
+        vstrbq_s32(output, vmaxq_s32(vminq_s32(sums, high), low));
+    }
+    const mve_pred16_t rest = vctp32q(l->count % 4);
+    int32x4_t sums = vmlaq_n_s32(offset, vldrbq_z_s32(coarse, rest), coarse_factor);
+    sums = vshlq_r_s32(vmlaq_n_s32(sums, vldrbq_z_s32(fine, rest), fine_factor), shift);
+    vstrbq_p_s32(output, vmaxq_s32(vminq_s32(sums, high), low), rest);
+}
+
+#else
+
 /* Clamp to all of int8, one instruction where there is one. */
 static inline int32_t saturate(int32_t value)
 {
@@ -87,17 +112,20 @@ static uint32_t add_words(const acs_add_t *layer, const int8_t *coarse, const in
     return count;
 }
 
-void acs_add_s8(const acs_add_t *layer, const int8_t *coarse, const int8_t *fine, int8_t *output)
+static inline void add_with_factors(const acs_add_t *layer, const int8_t *coarse, const int8_t *fine, int8_t *output)
 {
-    if (layer->shift == 0) {
-        add_plainly(layer, coarse, fine, output);
-        return;
-    }
     const acs_add_t l = *layer; /* in registers: `output` may not be thought to change it */
     uint32_t i = l.low == INT8_MIN && l.high == INT8_MAX ? add_words(layer, coarse, fine, output) : 0u;
     for (; i < l.count; i++) {
         output[i] = (int8_t)clamp(linear_sum(&l, coarse[i], fine[i]), l.low, l.high);
     }
+}
+
+#endif
+
+void acs_add_s8(const acs_add_t *layer, const int8_t *coarse, const int8_t *fine, int8_t *output)
+{
+    (layer->shift == 0 ? add_plainly : add_with_factors)(layer, coarse, fine, output);
 }
 
 void acs_add_residual_s8(const acs_residual_t *residual, uint32_t count, const int8_t *values, int8_t *sum)
@@ -113,6 +141,12 @@ void acs_add_residual_s8(const acs_residual_t *residual, uint32_t count, const i
 
 void acs_clamp_s8(uint32_t count, int8_t low, int8_t high, const int8_t *input, int8_t *output)
 {
+#if defined(__ARM_FEATURE_MVE)
+    const int8x16_t lows = vdupq_n_s8(low), highs = vdupq_n_s8(high);
+    for (; count >= 16; count -= 16, input += 16, output += 16) {
+        vst1q_s8(output, vmaxq_s8(vminq_s8(vld1q_s8(input), highs), lows));
+    }
+#endif
     for (uint32_t i = 0; i < count; i++) {
         output[i] = (int8_t)clamp(input[i], low, high);
     }

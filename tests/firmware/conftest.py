@@ -13,8 +13,8 @@ from acsgen.plan import KERNEL_SETS
 from tests.firmware.host import Kernels, Kit, build_kernels, build_kit
 from tests.firmware.qemu import build_kernels_for_qemu
 
-#: Kernel sets of which a Cortex-M runs other code than the host.
-IN_QEMU = ("acs",)
+#: Kernel sets of which a Cortex-M runs other code than the host, and the board for that.
+IN_QEMU = {"acs": "mps2-an386", "acs_helium": "mps3-an547"}
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +34,21 @@ def kernels(kit: Kit, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_kernels(kit, tmp_path_factory.mktemp("kernels"))
 
 
+@pytest.fixture(scope="session")
+def programs(kits: Callable[[str], Kit], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Kernels]:
+    """By the name of a kernel set, with "-qemu" behind it for a Cortex-M."""
+
+    def built(name: str) -> Kernels:
+        kernels, _, where = name.partition("-")
+        kernel_set, folder = KERNEL_SETS[kernels], tmp_path_factory.mktemp("judged")
+        if where:
+            return Kernels(kernel_set, build_kernels_for_qemu(kernel_set, IN_QEMU[kernels], folder))
+        return Kernels(kernel_set, build_kernels(kits(kernels), folder))
+
+    return cache(built)
+
+
 @pytest.fixture(scope="session", params=[*KERNEL_SETS, *(f"{name}-qemu" for name in IN_QEMU)])
-def judged(
-    request: pytest.FixtureRequest, kits: Callable[[str], Kit], tmp_path_factory: pytest.TempPathFactory
-) -> Kernels:
+def judged(request: pytest.FixtureRequest, programs: Callable[[str], Kernels]) -> Kernels:
     """The same program with every kernel set, on the host and where it differs in QEMU."""
-    name, _, where = request.param.partition("-")
-    folder = tmp_path_factory.mktemp("judged")
-    program = build_kernels_for_qemu(KERNEL_SETS[name], folder) if where else build_kernels(kits(name), folder)
-    return Kernels(KERNEL_SETS[name], program)
+    return programs(request.param)

@@ -37,11 +37,10 @@ COMMON = ("-std=c11", "-O1", "-g", *SANITIZERS)
 CMSIS_ON_HOST = ("-D__GNUC_PYTHON__", "-D__RESTRICT=__restrict")
 
 
-#: The board that programs for a Cortex-M run on (see qemu.py): their name ends in .elf.
-BOARD = "mps2-an386"
+#: Programs for a Cortex-M (see qemu.py) end in .elf, behind the name of the board that they run on.
 QEMU = (
-    "qemu-system-arm", "-M", BOARD, "-display", "none", "-monitor", "none", "-serial", "none",
-    "-semihosting-config", "enable=on,target=native", "-kernel",
+    "qemu-system-arm", "-display", "none", "-monitor", "none", "-serial", "none",
+    "-semihosting-config", "enable=on,target=native", "-M",
 )  # fmt: skip
 
 
@@ -160,7 +159,7 @@ def run_model(model: Model, x: NDArray[np.int8], mode: RunMode, poison: int, obs
 def run_program(program: Path, requests: bytes) -> bytes:
     """Standard output of a program; AssertionError with the sanitizers' report if it fails."""
     done = subprocess.run(
-        [*QEMU, program] if program.suffix == ".elf" else [program],
+        [*QEMU, program.stem, "-kernel", program] if program.suffix == ".elf" else [program],
         input=requests,
         capture_output=True,
         timeout=120,

@@ -77,6 +77,22 @@ def conv2d_in_fours(rng: Rng, groups: int = 1, unpadded: float = 0.3) -> Case:
     return _weighted(rng, op, shape, prod(weights.shape[1:]))
 
 
+def conv2d_in_vectors(rng: Rng, groups: int = 1) -> Case:
+    """3x3 with any padding, 1x1 without; stride 1 or 2, few channels and many, mostly four pixels a row or more."""
+    kernel, stride = int(rng.choice([1, 3, 3, 3])), int(rng.choice([1, 2]))
+    channels = int(rng.choice([1, 1, 2, 2, 3, 4, 6, 8, 12, 16, 24, 32, 32, 48]))
+    shape = (int(rng.integers(1, 7)), stride * int(rng.integers(4, 10)), groups * channels)
+    padding = Padding(*(int(rng.integers(0, 3)) for _ in range(4))) if kernel == 3 else Padding()
+    if kernel == 3 and (shape[0] + padding.top + padding.bottom < 3 or rng.random() < 0.5):
+        padding = Padding.same((shape[0], shape[1]), (3, 3), (stride, stride))
+    filters = groups * int(rng.choice([2, 3, 4, 6, 8]))
+    weights = _weights(rng, (filters, kernel, kernel, shape[2] // groups))
+    op = Conv2D(
+        "c", ("x",), "y", weights, _no_bias(filters), (stride, stride), padding, (1, 1), groups, _activation(rng)
+    )
+    return _weighted(rng, op, shape, prod(weights.shape[1:]))
+
+
 def depthwise_conv2d(rng: Rng) -> Case:
     shape = (*_size(rng), int(rng.integers(1, 20)))
     kernel, stride, dilation, padding = _geometry(rng, shape, dilated=True)

@@ -34,6 +34,7 @@ FEW = [
     ("kernels", "mps2-an386", "acs"),
     ("kernels", "mps2-an505", "acs"),
     ("kernels", "mps2-an505", "cmsis_nn"),
+    ("kernels", "mps3-an547", "acs_helium"),
     ("kernels", "mps3-an547", "cmsis_nn"),
     ("kernels", "riscv32-virt", "portable"),
     ("kernels", "stm32f405", "portable"),

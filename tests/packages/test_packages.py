@@ -24,7 +24,7 @@ from tests.plan.small import small_graph
 from tests.stubs import STUBS, host_platform, output_of, platformio
 
 #: What CMSIS-NN needs on a host, for other sets nothing; and no warning in our own files.
-FLAGS = {name: [*WARNINGS, *(CMSIS_ON_HOST if name == "cmsis_nn" else ())] for name in KERNEL_SETS}
+FLAGS = {name: [*WARNINGS, *(CMSIS_ON_HOST if kernels.library else ())] for name, kernels in KERNEL_SETS.items()}
 
 
 def cmake(source: Path, build_folder: Path, *flags: str) -> None:
@@ -196,7 +196,7 @@ def test_esp_idf_manifest(case: Case, tmp_path: Path) -> None:
 def test_arduino(kernels: str, case: Case, tmp_path: Path) -> None:
     """As Arduino builds it: everything below `src`, with `src` alone to search; the sketch with Arduino.h before it."""
     package = generate_package(case.model, "arduino", tmp_path / "net", kernels=kernels).path
-    flags = FLAGS[kernels] if kernels != "cmsis_nn" else ["-w", *CMSIS_ON_HOST]
+    flags = FLAGS[kernels] if KERNEL_SETS[kernels].library is None else ["-w", *CMSIS_ON_HOST]
     output_of(
         ["gcc", "-std=gnu11", *flags, f"-I{package}/src", "-c", *sorted((package / "src").rglob("*.c"))], cwd=tmp_path
     )

@@ -85,4 +85,10 @@ static inline bool acs_cmsis_has_rows(const acs_conv_t *layer)
 bool acs_cmsis_convolve_together(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input,
                                  int8_t *output, acs_scratch_t scratch);
 
+/** acs_conv_s8 and acs_conv_join_s8 of plain weights, for other kernel sets as well. */
+bool acs_cmsis_conv(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
+                    acs_scratch_t scratch);
+bool acs_cmsis_conv_join(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
+                         const int8_t *input, int8_t *output, acs_scratch_t scratch);
+
 #endif /* ACS_CMSIS_H */

@@ -116,8 +116,8 @@ bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t
     return true;
 }
 
-bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
-                      const int8_t *input, int8_t *output, acs_scratch_t scratch)
+bool acs_cmsis_conv_join(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
+                         const int8_t *input, int8_t *output, acs_scratch_t scratch)
 {
     return acs_pack_and_conv_s8(layer, active, outputs, input, output, scratch);
 }

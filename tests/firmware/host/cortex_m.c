@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cortex_m.c: starts newlib's semihosting program on QEMU's mps2-an386, where all memory takes writes. */
+/* cortex_m.c: starts newlib's semihosting program on QEMU's MPS boards, where all memory takes writes. */
 #include <stdint.h>
 
-#define RAM_END 0x20400000u
+/* In the first bank of RAM of them all; crt0 moves the stack. */
+#define RAM_END 0x20008000u
 
 /* crt0: memory, the host's standard input and output, main(), exit(). */
 void _start(void);
 
-/* Full access to the FPU, which is off after reset. */
+/* Full access to the FPU and Helium, which are off after reset. */
 static void reset(void)
 {
     *(volatile uint32_t *)0xE000ED88u |= 0xFu << 20;

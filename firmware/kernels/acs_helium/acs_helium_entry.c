@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* acs_helium_entry.c: convolutions under the names of the interface; plain weights are CMSIS-NN's. */
+#include "acs_helium.h"
+
+#include "acs_cmsis.h"
+
+bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
+                 acs_scratch_t scratch)
+{
+    return (layer->form == ACS_HELIUM ? acs_helium_conv : acs_cmsis_conv)(layer, active, input, output, scratch);
+}
+
+bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
+                      const int8_t *input, int8_t *output, acs_scratch_t scratch)
+{
+    return (layer->form == ACS_HELIUM ? acs_helium_conv_join : acs_cmsis_conv_join)(layer, active, outputs, input,
+                                                                                    output, scratch);
+}
