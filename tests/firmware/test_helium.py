@@ -22,6 +22,8 @@ from acsgen.plan.helium_forms import helium_forms, is_joined, window_of
 from tests.firmware.calls import List, expanded, grouped, random_list, request
 from tests.firmware.host import Kernels
 from tests.firmware.test_kernels import (
+    NOTHING_BEFORE,
+    ZERO,
     Call,
     Rng,
     as_conv_case,
@@ -106,7 +108,7 @@ def test_joined_groups(judged: Kernels) -> None:
         garbage = rng.integers(-128, 128, case.sources[0].shape).astype(np.int8)
         garbage[..., opened] = case.values[0][0][..., opened]
         expected = laid_out(one_sample(case)[1], output_groups, expanded(outputs, output_groups))
-        arguments = (*conv_arguments(case, groups, output_groups, 0, form.name), active, outputs)
+        arguments = (*conv_arguments(case, groups, output_groups, 0, form.name), ZERO, NOTHING_BEFORE, active, outputs)
         why = f"seed {seed}: {case.op}, {active} of {groups}, outputs {outputs} of {output_groups}"
         calls.append(
             Call(request("conv_join", *arguments, grouped(garbage, groups), form.scratch_bytes), expected, why)

@@ -90,8 +90,8 @@ static bool convolve_residual(const acs_conv_t *layer, uint32_t input_channels, 
     return true;
 }
 
-bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
-                 acs_scratch_t scratch)
+bool acs_cmsis_conv(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output,
+                    acs_scratch_t scratch)
 {
     if (layer->input_groups == 1 && layer->output_groups > 1 && acs_cmsis_has_rows(layer)) {
         return acs_cmsis_convolve_together(layer, active, input, output, scratch);
