@@ -51,6 +51,8 @@ VARIANTS: dict[str, tuple[str, bool]] = {
     "acs_no_winograd": ("acs", False),
     "acs": ("acs", True),
     "portable": ("portable", False),
+    "acs_rv32_no_winograd": ("acs_rv32", False),
+    "acs_rv32": ("acs_rv32", True),
 }
 DEFAULT_VARIANTS = ("cmsis_nn", "acs_no_winograd", "acs")
 

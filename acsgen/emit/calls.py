@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acsgen.emit.acs_weights import FORMS
+from acsgen.emit.forms import FORMS
 from acsgen.emit.names import Names
 from acsgen.emit.sums import add_lines, coarseness, residual_lines
 from acsgen.golden.arithmetic import activation_range

@@ -79,8 +79,8 @@ class ConvCase:
 class Form:
     """How a kernel set wants a convolution.
 
-    name: of the form of its constants, a key of `acsgen.emit.acs_weights.FORMS`, or "plain". constant_bytes: flash
-    that they take. instructions: of a run with all gates open, estimated from counts on a Cortex-M4.
+    name: of the form of its constants, a key of `acsgen.emit.forms.FORMS`, or "plain". constant_bytes: flash
+    that they take. instructions: of a run with all gates open, estimated from counts on a core that it is for.
     """
 
     name: str

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
+from acsgen.plan import rv32_forms
 from acsgen.plan.acs_forms import conv_forms, depthwise_scratch
 from acsgen.plan.conv_case import ConvCase, Form
 
@@ -99,4 +100,18 @@ ACS = KernelSet(
     depthwise_scratch=depthwise_scratch,
 )
 
-KERNEL_SETS: Mapping[str, KernelSet] = {kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS)}
+ACS_RV32 = KernelSet(
+    name="acs_rv32",
+    files=(
+        "acs_rv32/*.[chS]",
+        *(f"acs/acs_dsp{file}" for file in (".h", "_conv.c")),
+        "portable/acs_portable.h",
+        *_PORTABLE_KERNELS,
+    ),
+    library=None,
+    packs=False,
+    code_bytes={"conv": 10000, "depthwise": 600, "max_pool": 400, "avg_pool": 400, "add": 430},
+    conv_forms=rv32_forms.conv_forms,
+)
+
+KERNEL_SETS: Mapping[str, KernelSet] = {kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS, ACS_RV32)}

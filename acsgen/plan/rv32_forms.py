@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which form the kernel set `acs_rv32` takes a convolution in: what is exact, and what scratch it needs.
+
+`firmware/kernels/acs_rv32/acs_rv32.h` says what the forms are; the sizes here are those that its kernels ask for.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from acsgen.plan.acs_forms import (
+    COLUMN_BYTES,
+    MAX_WINOGRAD_SUM,
+    QUAD,
+    WINDOW_ROWS,
+    WINOGRAD_POINTS,
+    channels_of_quads,
+    finishes_shortly,
+)
+from acsgen.plan.conv_case import ConvCase, Form
+
+#: Pixels of a direct tile, and tiles of 2x2 pixels that Winograd's way takes together.
+PIXELS = 4
+
+
+def conv_forms(case: ConvCase) -> tuple[Form, ...]:
+    """The forms that are exact, the one with the least constants first."""
+    if not is_exact(case):
+        why = "Its requantisation is none of the short form: plain weights."
+        return (Form("plain", 0, case.weights.size + 12 * case.target[2], 0, why),)
+    window = is_window(case)
+    scratch = window_scratch(case) if window else column_scratch(case)
+    tap_bytes = QUAD * prod(case.kernel)
+    why = "Four output channels by four pixels."
+    forms = [Form("bytes", scratch, _constant_bytes(case, tap_bytes), _direct_instructions(case), why)]
+    if is_winograd(case):
+        constants = _constant_bytes(case, 2 * QUAD * WINOGRAD_POINTS)
+        why = "Winograd's way, F(2x2, 3x3)."
+        forms.append(Form("winograd_scalar", winograd_scratch(case), constants, _winograd_instructions(case), why))
+    return tuple(forms)
+
+
+def is_exact(case: ConvCase) -> bool:
+    """Whether the requantisation gives the contract's bits for every input: four times a sum fits 32 bits."""
+    least, greatest = case.sums()
+    return finishes_shortly(case) and bool(greatest.max() <= MAX_WINOGRAD_SUM and least.min() >= -MAX_WINOGRAD_SUM)
+
+
+def is_window(case: ConvCase) -> bool:
+    """acs_is_window()."""
+    return (
+        case.kernel == (3, 3)
+        and case.dilation == (1, 1)
+        and case.stride in ((1, 1), (2, 2))
+        and case.target[1] >= PIXELS
+    )
+
+
+def is_winograd(case: ConvCase) -> bool:
+    """Whether Winograd's way is open to a convolution: acs_conv_winograd()."""
+    return (
+        case.kernel == (3, 3)
+        and case.dilation == (1, 1)
+        and case.stride == (1, 1)
+        and case.target[0] % 2 == 0
+        and case.target[1] % 2 == 0
+        and case.image_channels % QUAD == 0
+        and _writes_in_place(case)
+    )
+
+
+def window_scratch(case: ConvCase) -> int:
+    """Bytes of runs, of rows of output where a quad is not written in place, of the window."""
+    columns = (case.target[1] - 1) * case.stride[1] + 3
+    served = 2 if case.stride[1] == 1 else 1
+    row = 0 if _writes_in_place(case) else QUAD * served * case.target[1]
+    return _run_bytes(case) + row + 2 * _channels(case) * columns * WINDOW_ROWS
+
+
+def winograd_scratch(case: ConvCase) -> int:
+    """Bytes of runs, of the window, of the sums of a quad and four tiles, of a row of transformed inputs."""
+    fours = _fours(case)
+    window = 2 * _channels(case) * (2 * PIXELS * fours + 2) * WINDOW_ROWS
+    sums = 4 * WINOGRAD_POINTS * QUAD * PIXELS
+    return _run_bytes(case) + window + sums + 2 * fours * _channels(case) * WINOGRAD_POINTS * PIXELS
+
+
+def column_scratch(case: ConvCase) -> int:
+    """Bytes of runs, and of some tiles with a row of output for each where a quad is not written in place."""
+    pixels = prod(case.target[:2])
+    each = 1 if pixels == 1 else PIXELS
+    numbers = 2 * _channels(case) * prod(case.kernel) * each
+    tile = numbers + (0 if _writes_in_place(case) and (pixels == 1 or pixels >= PIXELS) else QUAD * each)
+    return _run_bytes(case) + tile * max(1, min(-(-pixels // each), COLUMN_BYTES // tile))
+
+
+def _constant_bytes(case: ConvCase, channel_bytes: int) -> int:
+    """Of all quads: so many bytes for each input channel, which are even, and 16 words to finish with."""
+    channels = -(-_channels(case) // 2) * 2
+    return len(channels_of_quads(case)) * (channel_bytes * channels + 64)
+
+
+def _direct_instructions(case: ConvCase) -> int:
+    """Of a tile and of each input channel, or of each step; then what expands the input."""
+    channels, taps = _channels(case), prod(case.kernel)
+    pixels = prod(case.target[:2])
+    tiles = (case.target[0] * -(-case.target[1] // PIXELS) if is_window(case) else -(-pixels // PIXELS)) * len(
+        channels_of_quads(case)
+    )
+    if is_window(case):
+        return tiles * (345 * channels + 220) + 6 * prod(case.source[:2]) * channels * case.sources
+    return tiles * (41 * channels * taps + 220) + 5 * pixels * channels * taps * case.sources
+
+
+def _winograd_instructions(case: ConvCase) -> int:
+    """Of four tiles at 16 points, of what finishes their sums; then what expands and transforms the input."""
+    channels = _channels(case)
+    fours = case.target[0] // 2 * _fours(case)
+    expanding = (6 * prod(case.source[:2]) + 215 * fours) * channels * case.sources
+    return fours * len(channels_of_quads(case)) * (16 * (41 * channels + 30) + 1400) + expanding
+
+
+def _channels(case: ConvCase) -> int:
+    """Of a source."""
+    return int(case.weights.shape[3])
+
+
+def _fours(case: ConvCase) -> int:
+    """How many times four tiles of 2x2 pixels lie in a row."""
+    return -(-case.target[1] // (2 * PIXELS))
+
+
+def _run_bytes(case: ConvCase) -> int:
+    return 8 * max(1, case.input_groups // case.sources)
+
+
+def _writes_in_place(case: ConvCase) -> bool:
+    return (case.target[2] // case.output_groups) % QUAD == 0
