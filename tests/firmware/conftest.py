@@ -13,8 +13,8 @@ from acsgen.plan import KERNEL_SETS
 from tests.firmware.host import Kernels, Kit, build_kernels, build_kit
 from tests.firmware.qemu import build_kernels_for_qemu
 
-#: Kernel sets of which a Cortex-M runs other code than the host.
-IN_QEMU = ("acs",)
+#: Boards that run other code of a kernel set than the host.
+IN_QEMU = {"acs": "mps2-an386", "acs_rv32": "riscv32-virt"}
 
 
 @pytest.fixture(scope="session")
@@ -41,5 +41,7 @@ def judged(
     """The same program with every kernel set, on the host and where it differs in QEMU."""
     name, _, where = request.param.partition("-")
     folder = tmp_path_factory.mktemp("judged")
-    program = build_kernels_for_qemu(KERNEL_SETS[name], folder) if where else build_kernels(kits(name), folder)
+    program = (
+        build_kernels_for_qemu(KERNEL_SETS[name], folder, IN_QEMU[name]) if where else build_kernels(kits(name), folder)
+    )
     return Kernels(KERNEL_SETS[name], program)

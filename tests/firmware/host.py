@@ -37,12 +37,15 @@ COMMON = ("-std=c11", "-O1", "-g", *SANITIZERS)
 CMSIS_ON_HOST = ("-D__GNUC_PYTHON__", "-D__RESTRICT=__restrict")
 
 
-#: The board that programs for a Cortex-M run on (see qemu.py): their name ends in .elf.
-BOARD = "mps2-an386"
-QEMU = (
-    "qemu-system-arm", "-M", BOARD, "-display", "none", "-monitor", "none", "-serial", "none",
-    "-semihosting-config", "enable=on,target=native", "-kernel",
-)  # fmt: skip
+#: The emulators of boards that programs run on: BOARD.elf (see qemu.py).
+QEMU = {
+    board: (program, "-M", *machine, "-display", "none", "-monitor", "none", "-serial", "none",
+            "-semihosting-config", "enable=on,target=native", "-kernel")
+    for board, program, machine in (
+        ("mps2-an386", "qemu-system-arm", ("mps2-an386",)),
+        ("riscv32-virt", "qemu-system-riscv32", ("virt", "-bios", "none", "-cpu", "rv32")),
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def run_model(model: Model, x: NDArray[np.int8], mode: RunMode, poison: int, obs
 def run_program(program: Path, requests: bytes) -> bytes:
     """Standard output of a program; AssertionError with the sanitizers' report if it fails."""
     done = subprocess.run(
-        [*QEMU, program] if program.suffix == ".elf" else [program],
+        [*QEMU[program.stem], program] if program.suffix == ".elf" else [program],
         input=requests,
         capture_output=True,
         timeout=120,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program that calls single kernels, for a Cortex-M4 in QEMU: the code that boards run.
+"""The program that calls single kernels, for the machines of QEMU: the code that boards run.
 
 Standard input and output go over semihosting, so that it answers the same requests as on the host.
 """
@@ -7,30 +7,62 @@ Standard input and output go over semihosting, so that it answers the same reque
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from acsgen.emit.project import kernel_sources
 from acsgen.plan import KernelSet
 from acsgen.resources import resource_dir
 from acsgen.target.boards import load_board
-from tests.firmware.host import BOARD, HERE, WARNINGS
+from tests.firmware.host import HERE, WARNINGS
 
 
-def build_kernels_for_qemu(kernel_set: KernelSet, folder: Path) -> Path:
-    """`host/run_kernel.c` with runtime and kernels, for BOARD: a file that ends in .elf."""
-    program = folder / "kernels.elf"
+@dataclass(frozen=True)
+class Machine:
+    """How a program becomes one of a board. source: of `host`, besides run_kernel.c. port: whose headers it reads."""
+
+    source: str
+    port: str
+    flags: tuple[str, ...]
+
+
+#: Where picolibc's linker script puts things, in the machine's RAM.
+_RISCV_MEMORY = {"__flash": 0x80000000, "__flash_size": 0x400000, "__ram": 0x80400000, "__ram_size": 0x800000}
+
+#: By board.
+MACHINES: Mapping[str, Machine] = {
+    "mps2-an386": Machine("cortex_m.c", "cortex_m", ("--specs=rdimon.specs", "-Wl,--section-start=.vectors=0")),
+    "riscv32-virt": Machine(
+        "riscv32.c",
+        "riscv",
+        (
+            "--specs=picolibc.specs",
+            "--crt0=hosted",
+            *(f"-Wl,--defsym={name}={number:#x}" for name, number in _RISCV_MEMORY.items()),
+        ),
+    ),
+}
+
+
+def build_kernels_for_qemu(kernel_set: KernelSet, folder: Path, board: str) -> Path:
+    """`host/run_kernel.c` with runtime and kernels, for a board: a file BOARD.elf."""
+    program = folder / f"{board}.elf"
+    machine, firmware = MACHINES[board], resource_dir("firmware")
     kernels = kernel_sources(kernel_set)
     sources = [
-        *(HERE / name for name in ("run_kernel.c", "cortex_m.c")),
-        *sorted((resource_dir("firmware") / "runtime").glob("*.c")),
+        *(HERE / name for name in ("run_kernel.c", machine.source)),
+        *sorted((firmware / "runtime").glob("*.c")),
         *(path for path in kernels if path.suffix != ".h"),
     ]
-    headers = {path.parent for path in kernels} | {resource_dir("firmware") / "runtime"}
-    compiler = load_board(BOARD).toolchain.compiler
-    linking = ("--specs=rdimon.specs", "-Wl,--section-start=.vectors=0")
-    flags = (*load_board(BOARD).cpu_flags, "-std=c11", "-O3", *WARNINGS, *(f"-I{path}" for path in headers))
+    headers = {path.parent for path in kernels} | {firmware / "runtime", firmware / "ports" / machine.port}
+    target = load_board(board)
+    flags = (*target.cpu_flags, "-std=c11", "-O3", *WARNINGS, *(f"-I{path}" for path in sorted(headers)))
     done = subprocess.run(
-        [compiler, *flags, *sources, *linking, "-o", program], capture_output=True, text=True, check=False
+        [target.toolchain.compiler, *flags, *machine.flags, *sources, "-o", program],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return program
