@@ -112,6 +112,7 @@ ACS_RV32 = KernelSet(
     packs=False,
     code_bytes={"conv": 10000, "depthwise": 600, "max_pool": 400, "avg_pool": 400, "add": 430},
     conv_forms=rv32_forms.conv_forms,
+    depthwise_scratch=rv32_forms.depthwise_scratch,
 )
 
 KERNEL_SETS: Mapping[str, KernelSet] = {kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS, ACS_RV32)}

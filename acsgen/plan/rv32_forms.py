@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from math import prod
 
+from acsgen.graph.ops import Pair
 from acsgen.plan.acs_forms import (
     COLUMN_BYTES,
     MAX_WINOGRAD_SUM,
@@ -21,6 +22,8 @@ from acsgen.plan.conv_case import ConvCase, Form
 
 #: Pixels of a direct tile, and tiles of 2x2 pixels that Winograd's way takes together.
 PIXELS = 4
+#: Channels of a depthwise convolution that go over the image together.
+DEPTHWISE_CHANNELS = 4
 
 
 def conv_forms(case: ConvCase) -> tuple[Form, ...]:
@@ -92,6 +95,12 @@ def column_scratch(case: ConvCase) -> int:
     numbers = 2 * _channels(case) * prod(case.kernel) * each
     tile = numbers + (0 if _writes_in_place(case) and (pixels == 1 or pixels >= PIXELS) else QUAD * each)
     return _run_bytes(case) + tile * max(1, min(-(-pixels // each), COLUMN_BYTES // tile))
+
+
+def depthwise_scratch(kernel: Pair, channels: int, columns: int) -> int:
+    """Bytes of the window of the channels that go together; none where the plain kernel does it."""
+    slots = {(3, 3): 4, (5, 5): 8}.get(kernel, 0)
+    return 2 * min(channels, DEPTHWISE_CHANNELS) * columns * slots
 
 
 def _constant_bytes(case: ConvCase, channel_bytes: int) -> int:

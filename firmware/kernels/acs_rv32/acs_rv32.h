@@ -68,6 +68,21 @@ acs_tile_function_t acs_rv32_column, acs_rv32_line, acs_rv32_window_1, acs_rv32_
  */
 void acs_rv32_winograd_input(const int16_t *columns, int16_t *transformed, uint32_t fours, uint32_t four_bytes);
 
+/** A row of one channel's tiles in a depthwise convolution. Read by acs_rv32_rows.S: 32 bits each, in this order. */
+typedef struct {
+    const int16_t *numbers; /**< [image column][slots of its window], those of the first output row first. */
+    const int8_t *weights;  /**< [tap] */
+    const int32_t *finish;  /**< Bias, multiplier, rounding, shift: of "Finish". */
+    int8_t *output;         /**< Of the first pixel. */
+    uint32_t tiles;         /**< At least one, of four pixels. */
+    uint32_t output_step;   /**< Bytes from one pixel's output to the next one's. */
+} acs_rv32_depth_t;
+
+/** Compute a row of tiles. In the name: the kernel, 3x3 over a window of 4 slots or 5x5 over one of 8, and the stride. */
+typedef void acs_rv32_depth_function_t(const acs_rv32_depth_t *row);
+acs_rv32_depth_function_t acs_rv32_depthwise_3_1, acs_rv32_depthwise_3_2;
+acs_rv32_depth_function_t acs_rv32_depthwise_5_1, acs_rv32_depthwise_5_2;
+
 /** See "Finish"; quadruple: four times the sum. */
 static inline int32_t acs_rv32_finish(int32_t quadruple, int32_t multiplier, int32_t rounding, int32_t shift)
 {
@@ -90,14 +105,48 @@ uint32_t acs_rv32_channels(const acs_source_t *source);
 uint32_t acs_rv32_find_runs(const acs_source_t *source, uint32_t channel_bytes, acs_run_t *runs);
 
 /**
- * Expands neighbouring pixels of an image group.
+ * Expands neighbouring pixels of an image.
  *
- * @param input         the first pixel's channels, which are as many as one image of the source has
- * @param numbers       of the first pixel, in the group's first channel
+ * @param channels      how many, from the first one at `input` on
+ * @param input         the first pixel's
+ * @param input_step    bytes from one pixel to the next
+ * @param numbers       of the first pixel, in the first channel
  * @param pixel_step    numbers from one pixel to the next
  * @param channel_step  numbers from one channel to the next
  */
-void acs_rv32_expand(uint32_t channels, int32_t zero_point, uint32_t pixels, const int8_t *input, int16_t *numbers,
-                     uint32_t pixel_step, uint32_t channel_step);
+void acs_rv32_expand(uint32_t channels, int32_t zero_point, uint32_t pixels, const int8_t *input,
+                     uint32_t input_step, int16_t *numbers, uint32_t pixel_step, uint32_t channel_step);
+
+/** A window that moves down over an image: [channel][column][slots], columns with the padding around the image. */
+typedef struct {
+    int16_t *numbers;
+    uint32_t channels, columns;
+    uint32_t slots; /**< Image rows that it holds: 4 or 8. */
+    acs_source_t source;
+    uint32_t taken; /**< Channels that are expanded of each image of the source. */
+    acs_shape_t input;
+    acs_pair_t padding;
+    int32_t zero_point;
+} acs_rv32_window_t;
+
+static inline uint32_t acs_rv32_window_bytes(const acs_rv32_window_t *window)
+{
+    return (uint32_t)sizeof *window->numbers * window->channels * window->columns * window->slots;
+}
+
+/** Numbers from one channel of a window to the next. */
+static inline uint32_t acs_rv32_channel_step(const acs_rv32_window_t *window)
+{
+    return window->columns * window->slots;
+}
+
+/**
+ * Moves a window down. It is empty and zero at first, and then moves by half of its slots.
+ *
+ * @param top     image row, padding counted, that comes into the first slot
+ * @param kept    slots that are still right after the move; 0: it is the first one
+ * @param needed  slots that are read
+ */
+void acs_rv32_move_to(const acs_rv32_window_t *window, uint32_t top, uint32_t kept, uint32_t needed);
 
 #endif /* ACS_RV32_H */

@@ -29,7 +29,8 @@ static void expand_tap(const acs_job_t *job, const columns_t *columns, int32_t y
     const uint16_t count = acs_list_count(job->source.active, job->source.groups);
     for (uint16_t i = 0; i < count; i++, at += channels * channel_step) {
         const uint32_t group = acs_list_at(job->source.active, job->source.groups, i);
-        acs_rv32_expand(channels, layer->input_zero_point, 1, pixel + group * image_bytes, at, 0, channel_step);
+        acs_rv32_expand(channels, layer->input_zero_point, 1, pixel + group * image_bytes, channels, at, 0,
+                        channel_step);
     }
 }
 
@@ -74,7 +75,7 @@ static void expand_pixels(const acs_job_t *job, const columns_t *columns, uint32
         const int8_t *input = job->source.images + group * image_bytes + first * channels;
         int16_t *to = columns->numbers + i * channels * each;
         for (uint32_t p = 0; p < pixels; p += each, input += each * channels, to += columns->tile_numbers) {
-            acs_rv32_expand(channels, job->layer->input_zero_point, each, input, to, 1, each);
+            acs_rv32_expand(channels, job->layer->input_zero_point, each, input, channels, to, 1, each);
         }
     }
 }
