@@ -110,23 +110,30 @@ def _constant_bytes(case: ConvCase, channel_bytes: int) -> int:
 
 
 def _direct_instructions(case: ConvCase) -> int:
-    """Of a tile and of each input channel, or of each step; then what expands the input."""
-    channels, taps = _channels(case), prod(case.kernel)
+    """Of a tile and of each of its steps; then what expands the input. Fitted to counts of `bench.kernels`."""
+    channels, taps, quads = _channels(case), prod(case.kernel), len(channels_of_quads(case))
     pixels = prod(case.target[:2])
-    tiles = (case.target[0] * -(-case.target[1] // PIXELS) if is_window(case) else -(-pixels // PIXELS)) * len(
-        channels_of_quads(case)
-    )
     if is_window(case):
-        return tiles * (345 * channels + 220) + 6 * prod(case.source[:2]) * channels * case.sources
-    return tiles * (41 * channels * taps + 220) + 5 * pixels * channels * taps * case.sources
+        tiles = case.target[0] * -(-case.target[1] // PIXELS) * quads
+        return tiles * (345 * channels + 330) + 6 * prod(case.source[:2]) * channels * case.sources
+    expanding = (6 if _is_flat(case) else 14) * pixels * taps * channels * case.sources
+    if pixels == 1:
+        return quads * (13 * channels * taps + 200) + expanding
+    return -(-pixels // PIXELS) * quads * (41 * channels * taps + 250) + expanding
 
 
 def _winograd_instructions(case: ConvCase) -> int:
-    """Of four tiles at 16 points, of what finishes their sums; then what expands and transforms the input."""
+    """Of four tiles and of each of their channels at 16 points; then what expands and transforms the input. Fitted
+    to counts of `bench.kernels`."""
     channels = _channels(case)
     fours = case.target[0] // 2 * _fours(case)
     expanding = (6 * prod(case.source[:2]) + 215 * fours) * channels * case.sources
-    return fours * len(channels_of_quads(case)) * (16 * (41 * channels + 30) + 1400) + expanding
+    return fours * len(channels_of_quads(case)) * (651 * channels + 2230) + expanding
+
+
+def _is_flat(case: ConvCase) -> bool:
+    """Whether an output pixel reads just the input pixel of the same index."""
+    return case.kernel == (1, 1) and case.stride == (1, 1) and case.source[:2] == case.target[:2]
 
 
 def _channels(case: ConvCase) -> int:

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The requantisation of the kernel set `acs_rv32` at the ends of what it is chosen for."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from acsgen.graph import Conv2D, Tensor
+from acsgen.graph.ops import Padding, Requantize
+from acsgen.plan.acs_forms import MAX_WINOGRAD_SUM, SHIFTS
+from tests.firmware.calls import grouped, request
+from tests.firmware.host import Kernels
+from tests.firmware.test_kernels import Call, as_conv_case, assert_outputs, conv_arguments, laid_out, one_sample
+from tests.golden import cases
+
+IN_CHANNELS, OUT_CHANNELS = 4, 24
+TAPS = 9 * IN_CHANNELS
+
+
+def conv_of(rng: np.random.Generator, bias: np.ndarray, multiplier: int, zero_point: int) -> cases.Case:
+    """A 3x3 convolution with every right shift that there is, of weights and inputs at their ends."""
+    weights = rng.choice([-127, 127], (OUT_CHANNELS, 3, 3, IN_CHANNELS)).astype(np.int8)
+    shifts = -np.resize(np.array(SHIFTS, np.int32), OUT_CHANNELS)
+    how = Requantize(np.full(OUT_CHANNELS, multiplier, np.int32), shifts, -128, 127)
+    op = Conv2D("c", ("x",), "y", weights, bias, (1, 1), Padding(1, 1, 1, 1), requantize=how)
+    source, target = Tensor("x", (4, 10, IN_CHANNELS), 0.1, -128), Tensor("y", (4, 10, OUT_CHANNELS), 0.1, zero_point)
+    values = rng.choice([-128, -127, 126, 127], (1, 4, 10, IN_CHANNELS)).astype(np.int8)
+    return cases.Case(op, (source,), target, (values,))
+
+
+def bias_that_reaches(end: int, weights: np.ndarray) -> np.ndarray:
+    """Of each channel, the bias with which its greatest or least sum is `end`."""
+    signs = weights > 0 if end > 0 else weights < 0
+    reached = np.sign(end) * 255 * 127 * signs.sum((1, 2, 3))
+    return (end - reached).astype(np.int32)
+
+
+@pytest.mark.parametrize("judged", ["acs_rv32", "acs_rv32-qemu"], indirect=True)
+def test_every_shift_at_the_ends(judged: Kernels) -> None:
+    """Sums up to both ends of 2^29, and small ones, which often lie halfway between two results."""
+    assert judged.kernel_set.conv_forms is not None
+    calls = []
+    for number, (end, multiplier, zero_point) in enumerate(
+        product((MAX_WINOGRAD_SUM, -MAX_WINOGRAD_SUM, 0), (1 << 30, (1 << 30) + 1, (1 << 31) - 1), (-128, 0, 127))
+    ):
+        case = conv_of(np.random.default_rng(number), np.zeros(OUT_CHANNELS, np.int32), multiplier, zero_point)
+        assert isinstance(case.op, Conv2D)
+        if end:
+            case.op.bias[:] = bias_that_reaches(end, case.op.weights)
+        else:
+            case.op.bias[:] = np.arange(OUT_CHANNELS) - 12
+        x, y = one_sample(case)
+        forms = judged.kernel_set.conv_forms(as_conv_case(case, (1, 1)))
+        assert [form.name for form in forms] == ["bytes", "winograd_scalar"]
+        for form in forms:
+            arguments = (*conv_arguments(case, 1, 1, 0, form.name), None, grouped(x, 1), form.scratch_bytes)
+            why = f"{form.name}, {end}, {multiplier}, {zero_point}"
+            calls.append(Call(request("conv", *arguments), laid_out(y, 1, [0]), why))
+    assert_outputs(judged, calls)
+
+
+@pytest.mark.parametrize("end", [MAX_WINOGRAD_SUM + 1, -MAX_WINOGRAD_SUM - 1])
+@pytest.mark.parametrize("judged", ["acs_rv32"], indirect=True)
+def test_one_more_takes_plain_weights(judged: Kernels, end: int) -> None:
+    case = conv_of(np.random.default_rng(1), np.zeros(OUT_CHANNELS, np.int32), 1 << 30, 0)
+    assert isinstance(case.op, Conv2D) and judged.kernel_set.conv_forms is not None
+    case.op.bias[:] = bias_that_reaches(end, case.op.weights)
+    assert [form.name for form in judged.kernel_set.conv_forms(as_conv_case(case, (1, 1)))] == ["plain"]
