@@ -110,7 +110,7 @@ ACS_RV32 = KernelSet(
     ),
     library=None,
     packs=False,
-    code_bytes={"conv": 10000, "depthwise": 600, "max_pool": 400, "avg_pool": 400, "add": 430},
+    code_bytes={"conv": 12500, "depthwise": 4500, "max_pool": 400, "avg_pool": 400, "add": 430},
     conv_forms=rv32_forms.conv_forms,
     depthwise_scratch=rv32_forms.depthwise_scratch,
 )

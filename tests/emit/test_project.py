@@ -23,7 +23,7 @@ from acsgen.plan.kernel_sets import no_scratch
 from acsgen.quantize.acsq import save_acsq
 from acsgen.quantize.int8 import quantize_graph
 from acsgen.resources import resource_dir
-from acsgen.target.boards import Board, Memory
+from acsgen.target.boards import Board, Memory, load_board
 from acsgen.target.build import build
 from tests.models import write_model
 from tests.plan.small import small_graph
@@ -315,14 +315,18 @@ def test_every_kernel_set_has_a_row_and_a_folder() -> None:
 
 
 #: What a kernel set takes from others.
-BORROWED = {"acs": {f"acs_portable{what}" for what in (".h", "_conv.c", "_depthwise.c", "_pool.c")}}
+_PORTABLE = {f"acs_portable{what}" for what in (".h", "_conv.c", "_depthwise.c", "_pool.c")}
+BORROWED = {"acs": _PORTABLE, "acs_rv32": {"acs_dsp.h", "acs_dsp_conv.c", *_PORTABLE}}
+#: Where the usual board does not do.
+HOMES = {"acs_rv32": "riscv32-virt"}
 
 
 @pytest.mark.parametrize("kernels", KERNEL_SETS)
 def test_a_kernel_set_brings_its_library_and_nothing_else(kernels: str, model: Path, board: Board, out: Path) -> None:
     """No other set's kernels, library, include path or scratch."""
     kernel_set = KERNEL_SETS[kernels]
-    project = generate(model, board, out, kernels=kernels)
+    home = load_board(HOMES[kernels]) if kernels in HOMES else board
+    project = generate(model, home, out, kernels=kernels)
     assert read_manifest(out)["kernels"] == kernels
     folders = {"model", "acs", *filter(None, [kernel_set.library])}
     assert {path.name for path in (out / "lib").iterdir()} == folders

@@ -41,7 +41,6 @@ def judged(
     """The same program with every kernel set, on the host and where it differs in QEMU."""
     name, _, where = request.param.partition("-")
     folder = tmp_path_factory.mktemp("judged")
-    program = (
-        build_kernels_for_qemu(KERNEL_SETS[name], folder, IN_QEMU[name]) if where else build_kernels(kits(name), folder)
-    )
-    return Kernels(KERNEL_SETS[name], program)
+    if where:
+        return Kernels(KERNEL_SETS[name], build_kernels_for_qemu(KERNEL_SETS[name], IN_QEMU[name], folder))
+    return Kernels(KERNEL_SETS[name], build_kernels(kits(name), folder))

@@ -45,7 +45,7 @@ MACHINES: Mapping[str, Machine] = {
 }
 
 
-def build_kernels_for_qemu(kernel_set: KernelSet, folder: Path, board: str) -> Path:
+def build_kernels_for_qemu(kernel_set: KernelSet, board: str, folder: Path) -> Path:
     """`host/run_kernel.c` with runtime and kernels, for a board: a file BOARD.elf."""
     program = folder / f"{board}.elf"
     machine, firmware = MACHINES[board], resource_dir("firmware")

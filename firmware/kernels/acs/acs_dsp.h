@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * acs_dsp.h: shared by the kernels of this set, for Arm cores with DSP instructions. Internal, for C only.
+ * The set `acs_rv32` has jobs, strips and acs_dsp_conv.c from here; its acs_rv32.h tells what it has of its own.
  *
  * Words. A convolution's input is expanded once to 16-bit numbers without zero point, two channels to a
  * word, so that one SMLAD multiplies and adds two channels. Which two make a pair: of a layout whose groups
