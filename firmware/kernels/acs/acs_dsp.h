@@ -64,7 +64,6 @@ typedef struct {
     uint32_t point_bytes;    /**< Winograd: weights of a quad at one point. */
     int32_t *sums;           /**< Winograd: [ACS_WINOGRAD_SUMS] memory. */
     uint32_t row_step;       /**< Winograd: bytes from an output row to the next. */
-    uint32_t offset;         /**< Set `acs_rv32`: bytes from `words` to the first tile. */
     uint32_t rows, row_pixels; /**< Set `acs_rv32`, windows: output rows and their pixels. */
 } acs_tile_t;
 

@@ -43,20 +43,60 @@
 /** Pixels of a direct tile; tiles of 2x2 pixels that Winograd's way takes together. */
 #define ACS_RV32_PIXELS 4u
 
+/** Image rows that a 3x3 window holds: what lies below each other in memory. */
+#define ACS_RV32_SLOTS 4u
+
 /** Memory of Winograd's sums: [16 points][4 output channels][4 tiles]. */
 #define ACS_RV32_WINOGRAD_SUMS (ACS_WINOGRAD_POINTS * ACS_QUAD * ACS_RV32_PIXELS)
 
+/** A row of tiles for one quad. Read by acs_rv32_*.S: 32 bits each, in this order. */
+typedef struct {
+    const int16_t *numbers;  /**< Of the first tile. */
+    const int8_t *weights;   /**< Of the quad. */
+    const int32_t *finish;   /**< Of the quad. */
+    int8_t *output;          /**< Of the first pixel: four bytes are written to every pixel. */
+    const acs_run_t *runs;   /**< At least one, none of them empty. */
+    const acs_run_t *end;
+    uint32_t tiles;          /**< At least one. */
+    uint32_t output_step;    /**< Bytes from one pixel's output to the next one's. */
+    uint32_t number_step;    /**< Windows: bytes from a channel's numbers to the next one's; Winograd: of four tiles. */
+    uint32_t point_bytes;    /**< Winograd: weights of a quad at one point. */
+    int32_t *sums;           /**< Winograd: [ACS_RV32_WINOGRAD_SUMS] memory. */
+    uint32_t row_step;       /**< Winograd: bytes from an output row to the next. */
+} acs_rv32_tile_t;
+
 /**
- * Compute a row of tiles. Of acs_tile_t, `words` points to 16-bit numbers.
+ * Compute a row of tiles.
  *
  * acs_rv32_column: numbers are [tile][active channel][tap][4 pixels], one behind the other.
  * acs_rv32_line: the same of a single pixel: [active channel][tap]; there is one tile.
- * acs_rv32_window_*: a 3x3 window; numbers are [active channel][image column][ACS_WINDOW_ROWS], the window's top row
- * first, pair_step the bytes from one channel to the next. In the name is the stride: the distance of windows.
- * acs_rv32_winograd_quad: numbers are transformed inputs, [four tiles][active channel][16 points][4 tiles], pair_step
- * the bytes of four tiles. Tiles beyond the last one are not written.
+ * acs_rv32_window_*: a 3x3 window; numbers are [active channel][image column][ACS_RV32_SLOTS], the window's top row
+ * first. In the name is the stride: the distance of windows.
+ * acs_rv32_winograd_quad: numbers are transformed inputs, [four tiles][active channel][16 points][4 tiles]. Tiles beyond
+ * the last one are not written.
  */
-acs_tile_function_t acs_rv32_column, acs_rv32_line, acs_rv32_window_1, acs_rv32_window_2, acs_rv32_winograd_quad;
+typedef void acs_rv32_tile_function_t(const acs_rv32_tile_t *tile);
+acs_rv32_tile_function_t acs_rv32_column, acs_rv32_line, acs_rv32_window_1, acs_rv32_window_2;
+acs_rv32_tile_function_t acs_rv32_winograd_quad;
+
+/** A row of tiles as acs_dsp_conv.c has it, whose words are numbers. */
+static inline acs_rv32_tile_t acs_rv32_tile(const acs_tile_t *tile)
+{
+    return (acs_rv32_tile_t){
+        .numbers = (const int16_t *)(const void *)tile->words,
+        .weights = (const int8_t *)tile->weights,
+        .finish = tile->finish,
+        .output = tile->output,
+        .runs = tile->runs,
+        .end = tile->end,
+        .tiles = tile->tiles,
+        .output_step = tile->output_step,
+        .number_step = tile->pair_step,
+        .point_bytes = tile->point_bytes,
+        .sums = tile->sums,
+        .row_step = tile->row_step,
+    };
+}
 
 /**
  * Transforms a channel's window.

@@ -80,6 +80,18 @@ static void expand_pixels(const acs_job_t *job, const columns_t *columns, uint32
     }
 }
 
+static void compute_column(const acs_tile_t *row)
+{
+    const acs_rv32_tile_t tile = acs_rv32_tile(row);
+    acs_rv32_column(&tile);
+}
+
+static void compute_line(const acs_tile_t *row)
+{
+    const acs_rv32_tile_t tile = acs_rv32_tile(row);
+    acs_rv32_line(&tile);
+}
+
 bool acs_conv_column(const acs_job_t *job)
 {
     const acs_conv_t *const layer = job->layer;
@@ -112,7 +124,7 @@ bool acs_conv_column(const acs_job_t *job)
     memset(columns.numbers, 0, sizeof *columns.numbers * tiles * columns.tile_numbers);
 
     acs_strip_t strip = {
-        .function = pixels == 1 ? acs_rv32_line : acs_rv32_column,
+        .function = pixels == 1 ? compute_line : compute_column,
         .tile = {.words = (const void *)columns.numbers, .runs = runs, .end = runs + found},
         .rows = 1,
         .row = in_place ? NULL : row,

@@ -9,10 +9,10 @@
 #include "acs_rv32_registers.h"
 
 /* Registers of a tile: a0 numbers, a1 weights, a6 where the run's weights end, a7 numbers' step from channel to
-   channel, t0 .. t3 numbers, t4 t6 weights, t5 a product, ra the acs_tile_t. The rest lies on the stack. */
+   channel, t0 .. t3 numbers, t4 t6 weights, t5 a product, ra the acs_rv32_tile_t. The rest lies on the stack. */
 
-/* acs_tile_t. */
-    .equ    WORDS, 0
+/* acs_rv32_tile_t. */
+    .equ    NUMBERS, 0
     .equ    WEIGHTS, 4
     .equ    FINISH, 8
     .equ    OUTPUT, 12
@@ -20,8 +20,7 @@
     .equ    END, 20
     .equ    TILES, 24
     .equ    STEP, 28
-    .equ    PAIR_STEP, 32
-    .equ    OFFSET, 48
+    .equ    NUMBER_STEP, 32
 
 /* The frame: locals below the saved registers. */
     .equ    first_, 0
@@ -148,17 +147,15 @@
     sb      \p3, \channel(t6)
     .endm
 
-/* void name(const acs_tile_t *tile). tile_bytes: from tile to tile; 0: numbers lie behind each other. */
+/* void name(const acs_rv32_tile_t *tile). tile_bytes: from tile to tile; 0: numbers lie behind each other. */
     .macro tile_function name, tile_bytes, loop, argument
     function \name
     addi    sp, sp, -FRAME
     save_registers SAVED
     mv      ra, a0
-    lw      t0, WORDS(ra)
-    lw      t1, OFFSET(ra)
+    lw      t0, NUMBERS(ra)
     lw      t2, OUTPUT(ra)
     lw      t3, TILES(ra)
-    add     t0, t0, t1
     sw      t0, first_(sp)
     sw      t2, output_(sp)
     sw      t3, tiles_(sp)
@@ -170,7 +167,7 @@
     lw      c3p0, 12(t0)
     lw      t1, RUNS(ra)
     lw      a0, first_(sp)
-    lw      a7, PAIR_STEP(ra)
+    lw      a7, NUMBER_STEP(ra)
     copy_sums
 2:
     lw      t0, WEIGHTS(ra)
@@ -275,7 +272,7 @@
     lw      s1, END(a0)
     lw      s2, OUTPUT(a0)
     lw      a7, RUNS(a0)
-    lw      a0, WORDS(a0)
+    lw      a0, NUMBERS(a0)
 1:
     lw      a1, 0(a7)
     lw      a6, 4(a7)

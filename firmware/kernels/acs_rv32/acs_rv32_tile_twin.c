@@ -9,21 +9,7 @@ _Static_assert((-3 >> 1) == -2, "a right shift of a negative number must copy th
 
 #if ACS_RV32_ASSEMBLY
 
-/* What the assembly takes for granted. */
-#define AT(field, offset) _Static_assert(offsetof(acs_tile_t, field) == (offset), "acs_rv32_*.S reads " #field)
-AT(words, 0);
-AT(weights, 4);
-AT(finish, 8);
-AT(output, 12);
-AT(runs, 16);
-AT(end, 20);
-AT(tiles, 24);
-AT(output_step, 28);
-AT(pair_step, 32);
-AT(point_bytes, 36);
-AT(sums, 40);
-AT(row_step, 44);
-AT(offset, 48);
+_Static_assert(offsetof(acs_rv32_tile_t, row_step) == 44, "acs_rv32_tile.S and acs_rv32_winograd.S read 32 bits each");
 
 #else
 
@@ -46,9 +32,9 @@ static void add_tap(const int8_t *weights, const int16_t *numbers, const shape_t
     }
 }
 
-static void compute(const acs_tile_t *tile, const shape_t *shape, uint32_t channel_step)
+static void compute(const acs_rv32_tile_t *tile, const shape_t *shape, uint32_t channel_step)
 {
-    const int16_t *first = (const int16_t *)(const void *)tile->words + tile->offset / sizeof *first;
+    const int16_t *first = tile->numbers;
     int8_t *output = tile->output;
     for (uint32_t t = 0; t < tile->tiles; t++) {
         int32_t sums[ACS_RV32_PIXELS][ACS_QUAD];
@@ -57,8 +43,8 @@ static void compute(const acs_tile_t *tile, const shape_t *shape, uint32_t chann
         }
         const int16_t *numbers = first;
         for (const acs_run_t *run = tile->runs; run < tile->end; run++) {
-            const int8_t *weights = (const int8_t *)tile->weights + run->begin;
-            const int8_t *const end = (const int8_t *)tile->weights + run->end;
+            const int8_t *weights = tile->weights + run->begin;
+            const int8_t *const end = tile->weights + run->end;
             for (; weights < end; numbers += channel_step) {
                 for (uint32_t tap = 0; tap < shape->taps; tap++, weights += ACS_QUAD) {
                     const uint32_t at = tap / shape->columns + tap % shape->columns * shape->column_step;
@@ -76,37 +62,37 @@ static void compute(const acs_tile_t *tile, const shape_t *shape, uint32_t chann
     }
 }
 
-static void compute_window(const acs_tile_t *tile, uint32_t stride)
+static void compute_window(const acs_rv32_tile_t *tile, uint32_t stride)
 {
-    const shape_t shape = {.taps = 9, .columns = 3, .column_step = ACS_WINDOW_ROWS,
-                           .pixel_step = stride * ACS_WINDOW_ROWS, .pixels = ACS_RV32_PIXELS,
-                           .tile_step = stride * ACS_RV32_PIXELS * ACS_WINDOW_ROWS};
-    compute(tile, &shape, tile->pair_step / (uint32_t)sizeof(int16_t));
+    const shape_t shape = {.taps = 9, .columns = 3, .column_step = ACS_RV32_SLOTS,
+                           .pixel_step = stride * ACS_RV32_SLOTS, .pixels = ACS_RV32_PIXELS,
+                           .tile_step = stride * ACS_RV32_PIXELS * ACS_RV32_SLOTS};
+    compute(tile, &shape, tile->number_step / (uint32_t)sizeof(int16_t));
 }
 
 /* A column's tap is a channel of its own here: the numbers lie in the order of the weights. */
-static void compute_column(const acs_tile_t *tile, uint32_t pixels)
+static void compute_column(const acs_rv32_tile_t *tile, uint32_t pixels)
 {
     const shape_t shape = {.taps = 1, .columns = 1, .pixel_step = 1, .pixels = pixels};
     compute(tile, &shape, pixels);
 }
 
-void acs_rv32_column(const acs_tile_t *tile)
+void acs_rv32_column(const acs_rv32_tile_t *tile)
 {
     compute_column(tile, ACS_RV32_PIXELS);
 }
 
-void acs_rv32_line(const acs_tile_t *tile)
+void acs_rv32_line(const acs_rv32_tile_t *tile)
 {
     compute_column(tile, 1);
 }
 
-void acs_rv32_window_1(const acs_tile_t *tile)
+void acs_rv32_window_1(const acs_rv32_tile_t *tile)
 {
     compute_window(tile, 1);
 }
 
-void acs_rv32_window_2(const acs_tile_t *tile)
+void acs_rv32_window_2(const acs_rv32_tile_t *tile)
 {
     compute_window(tile, 2);
 }

@@ -38,7 +38,7 @@ static bool begin(const acs_job_t *job, uint32_t channel_bytes, acs_scratch_t *s
     tile->runs = runs;
     tile->end = runs + acs_rv32_find_runs(&job->source, channel_bytes, runs);
     window->channels = acs_rv32_channels(&job->source);
-    window->slots = ACS_WINDOW_ROWS;
+    window->slots = ACS_RV32_SLOTS;
     window->source = job->source;
     window->taken = job->source.channels;
     window->input = layer->input;
@@ -54,23 +54,23 @@ static bool begin(const acs_job_t *job, uint32_t channel_bytes, acs_scratch_t *s
 }
 
 /* Rows of windows: the tiles of each, and one that ends with the last pixel where it is left over. */
-static void compute_rows(const acs_tile_t *tile, acs_tile_function_t *function, uint32_t stride)
+static void compute_rows(const acs_tile_t *rows, acs_rv32_tile_function_t *function, uint32_t stride)
 {
-    acs_tile_t row = *tile;
-    const uint32_t tiles = tile->row_pixels / ACS_RV32_PIXELS;
-    const uint32_t behind = tile->row_pixels - ACS_RV32_PIXELS; /* the last tile's first pixel */
-    for (uint32_t r = 0; r < tile->rows; r++) {
-        int8_t *const output = row.output;
-        row.offset = r * (uint32_t)sizeof(int16_t);
-        row.tiles = tiles;
-        function(&row);
-        if (tile->row_pixels % ACS_RV32_PIXELS != 0) {
-            row.offset += behind * stride * ACS_WINDOW_ROWS * (uint32_t)sizeof(int16_t);
-            row.tiles = 1;
-            row.output = output + behind * tile->output_step;
-            function(&row);
+    acs_rv32_tile_t tile = acs_rv32_tile(rows);
+    const int16_t *numbers = tile.numbers;
+    const uint32_t behind = rows->row_pixels - ACS_RV32_PIXELS; /* the last tile's first pixel */
+    for (uint32_t r = 0; r < rows->rows; r++, numbers++) {
+        int8_t *const output = tile.output;
+        tile.numbers = numbers;
+        tile.tiles = rows->row_pixels / ACS_RV32_PIXELS;
+        function(&tile);
+        if (rows->row_pixels % ACS_RV32_PIXELS != 0) {
+            tile.numbers = numbers + behind * stride * ACS_RV32_SLOTS;
+            tile.tiles = 1;
+            tile.output = output + behind * tile.output_step;
+            function(&tile);
         }
-        row.output = output + tile->row_pixels * tile->output_step;
+        tile.output = output + rows->row_pixels * tile.output_step;
     }
 }
 
@@ -89,7 +89,7 @@ bool acs_conv_window(const acs_job_t *job)
     const acs_conv_t *const layer = job->layer;
     const uint32_t stride = layer->stride.width;
     const uint32_t width = layer->output.width;
-    const uint32_t served = stride == 1 ? ACS_WINDOW_ROWS - KERNEL + 1 : 1u; /* output rows */
+    const uint32_t served = stride == 1 ? ACS_RV32_SLOTS - KERNEL + 1 : 1u; /* output rows */
     acs_scratch_t scratch = job->scratch;
     acs_rv32_window_t window = {.columns = (width - 1) * stride + KERNEL};
     acs_strip_t strip = {.function = stride == 1 ? compute_rows_1 : compute_rows_2, .rows = 1};
@@ -116,6 +116,12 @@ bool acs_conv_window(const acs_job_t *job)
     return true;
 }
 
+static void compute_winograd(const acs_tile_t *row)
+{
+    const acs_rv32_tile_t tile = acs_rv32_tile(row);
+    acs_rv32_winograd_quad(&tile);
+}
+
 bool acs_conv_winograd(const acs_job_t *job)
 {
     const acs_conv_t *const layer = job->layer;
@@ -125,7 +131,7 @@ bool acs_conv_winograd(const acs_job_t *job)
     const uint32_t channel_numbers = ACS_WINOGRAD_POINTS * ACS_RV32_PIXELS;
     acs_scratch_t scratch = job->scratch;
     acs_rv32_window_t window = {.columns = 2 * ACS_RV32_PIXELS * fours + 2};
-    acs_strip_t strip = {.function = acs_rv32_winograd_quad, .rows = 1, .pixels = width};
+    acs_strip_t strip = {.function = compute_winograd, .rows = 1, .pixels = width};
     if (!begin(job, 2 * ACS_QUAD, &scratch, &strip.tile, &window)) {
         return false;
     }
@@ -140,7 +146,7 @@ bool acs_conv_winograd(const acs_job_t *job)
     strip.tile.point_bytes = 2 * ACS_QUAD * job->source.groups * job->source.channels;
     strip.tile.row_step = width * acs_output_step(layer);
     for (uint32_t y = 0; y < layer->output.height; y += 2) {
-        acs_rv32_move_to(&window, y, y > 0 ? KERNEL - 1 : 0u, ACS_WINDOW_ROWS);
+        acs_rv32_move_to(&window, y, y > 0 ? KERNEL - 1 : 0u, ACS_RV32_SLOTS);
         for (uint32_t c = 0; c < window.channels; c++) {
             acs_rv32_winograd_input(window.numbers + c * acs_rv32_channel_step(&window),
                                     transformed + c * channel_numbers, fours, strip.tile.pair_step);

@@ -78,8 +78,8 @@
     ret
     .size   acs_rv32_winograd_input, . - acs_rv32_winograd_input
 
-/* acs_tile_t. */
-    .equ    WORDS, 0
+/* acs_rv32_tile_t. */
+    .equ    NUMBERS, 0
     .equ    WEIGHTS, 4
     .equ    FINISH, 8
     .equ    OUTPUT, 12
@@ -87,7 +87,7 @@
     .equ    END, 20
     .equ    TILES, 24
     .equ    STEP, 28
-    .equ    PAIR_STEP, 32
+    .equ    NUMBER_STEP, 32
     .equ    POINT_BYTES, 36
     .equ    SUMS, 40
     .equ    ROW_STEP, 44
@@ -177,12 +177,12 @@
     sub     \lower, \lower, t6
     .endm
 
-/* void acs_rv32_winograd_quad(const acs_tile_t *tile) */
+/* void acs_rv32_winograd_quad(const acs_rv32_tile_t *tile) */
     function acs_rv32_winograd_quad
     addi    sp, sp, -FRAME
     save_registers SAVED
     mv      ra, a0
-    lw      t0, WORDS(ra)
+    lw      t0, NUMBERS(ra)
     lw      t1, OUTPUT(ra)
     lw      t2, TILES(ra)
     lw      a7, SUMS(ra)
@@ -305,7 +305,7 @@
     beqz    t0, 8f
     sw      t0, tiles_(sp)
     lw      t1, inputs_(sp)
-    lw      t2, PAIR_STEP(ra)
+    lw      t2, NUMBER_STEP(ra)
     add     t1, t1, t2
     sw      t1, inputs_(sp)
     lw      t2, output_(sp)

@@ -22,7 +22,7 @@ void acs_rv32_winograd_input(const int16_t *columns, int16_t *transformed, uint3
         int16_t rows[4][4];
         for (uint32_t column = 0; column < 4; column++) {
             int16_t down[4];
-            transform(columns + (2 * tile + column) * ACS_WINDOW_ROWS, down);
+            transform(columns + (2 * tile + column) * ACS_RV32_SLOTS, down);
             for (uint32_t row = 0; row < 4; row++) {
                 rows[row][column] = down[row];
             }
@@ -39,7 +39,7 @@ void acs_rv32_winograd_input(const int16_t *columns, int16_t *transformed, uint3
 }
 
 /* The sums of a quad at one point: [output channel][tile]. Unsigned: they wrap, as registers do. */
-static void multiply(const acs_tile_t *tile, const int16_t *inputs, const int16_t *weights, uint32_t *sums)
+static void multiply(const acs_rv32_tile_t *tile, const int16_t *inputs, const int16_t *weights, uint32_t *sums)
 {
     for (uint32_t i = 0; i < POINT_SUMS; i++) {
         sums[i] = 0;
@@ -86,14 +86,13 @@ static void finish(const uint32_t *sums, const int32_t *how, int8_t *output, uin
     }
 }
 
-void acs_rv32_winograd_quad(const acs_tile_t *tile)
+void acs_rv32_winograd_quad(const acs_rv32_tile_t *tile)
 {
     uint32_t *const sums = (uint32_t *)tile->sums;
     for (uint32_t t = 0; t < tile->tiles; t += ACS_RV32_PIXELS) {
-        const int16_t *const inputs =
-            (const int16_t *)(const void *)tile->words + t / ACS_RV32_PIXELS * (tile->pair_step / 2);
+        const int16_t *const inputs = tile->numbers + t / ACS_RV32_PIXELS * (tile->number_step / 2);
         for (uint32_t point = 0; point < POINTS; point++) {
-            const int8_t *const weights = (const int8_t *)tile->weights + point * tile->point_bytes;
+            const int8_t *const weights = tile->weights + point * tile->point_bytes;
             multiply(tile, inputs + point * ACS_RV32_PIXELS, (const int16_t *)(const void *)weights,
                      sums + point * POINT_SUMS);
         }
