@@ -55,9 +55,10 @@ def plan(graph: Graph, kernels: KernelSet = CMSIS_NN, spare: Spare | None = None
     masks = masks_of(graph)
     drafts = [_drafted(graph, kernels, masks, ops, {}) for ops in orders(graph, masks)]
     draft, planned = min(drafts, key=lambda drafted: drafted[1].arena_bytes)
-    if spare is None or not draft.offers:
-        return planned
+    spare = spare or Spare()
     chosen: Chosen | None = choose(draft.offers, spare)
+    if chosen == {name: forms[0] for name, forms in draft.offers.items()}:
+        return planned
     while chosen is not None:
         faster = _drafted(graph, kernels, masks, draft.ops, chosen)[1]
         if spare.arena_bytes is None or faster.arena_bytes <= spare.arena_bytes:

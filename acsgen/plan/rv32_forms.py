@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
+import numpy as np
+
+from acsgen.graph import Conv2D
 from acsgen.graph.ops import Pair
 from acsgen.plan.acs_forms import (
     COLUMN_BYTES,
@@ -27,10 +31,10 @@ DEPTHWISE_CHANNELS = 4
 
 
 def conv_forms(case: ConvCase) -> tuple[Form, ...]:
-    """The forms that are exact, the one with the least constants first."""
+    """The forms that are exact; plain weights last, where so little is to do that they are quicker."""
+    plain = Form("plain", 0, case.weights.size + 12 * case.target[2], _plain_instructions(case), "Little to do.")
     if not is_exact(case):
-        why = "Its requantisation is none of the short form: plain weights."
-        return (Form("plain", 0, case.weights.size + 12 * case.target[2], 0, why),)
+        return (replace(plain, why="Its requantisation is none of the short form: plain weights."),)
     window = is_window(case)
     scratch = window_scratch(case) if window else column_scratch(case)
     tap_bytes = QUAD * prod(case.kernel)
@@ -40,7 +44,7 @@ def conv_forms(case: ConvCase) -> tuple[Form, ...]:
         constants = _constant_bytes(case, 2 * QUAD * WINOGRAD_POINTS)
         why = "Winograd's way, F(2x2, 3x3)."
         forms.append(Form("winograd_scalar", winograd_scratch(case), constants, _winograd_instructions(case), why))
-    return tuple(forms)
+    return (*forms, plain) if plain.instructions < forms[0].instructions else tuple(forms)
 
 
 def is_exact(case: ConvCase) -> bool:
@@ -113,13 +117,36 @@ def _direct_instructions(case: ConvCase) -> int:
     """Of a tile and of each of its steps; then what expands the input. Fitted to counts of `bench.kernels`."""
     channels, taps, quads = _channels(case), prod(case.kernel), len(channels_of_quads(case))
     pixels = prod(case.target[:2])
+    scattered = 0 if _writes_in_place(case) else (50 + 10 * pixels) * case.target[2]
+    begun = 850 * case.sources + scattered
     if is_window(case):
         tiles = case.target[0] * -(-case.target[1] // PIXELS) * quads
-        return tiles * (345 * channels + 330) + 6 * prod(case.source[:2]) * channels * case.sources
-    expanding = (6 if _is_flat(case) else 14) * pixels * taps * channels * case.sources
+        return begun + tiles * (345 * channels + 330) + 6 * prod(case.source[:2]) * channels * case.sources
     if pixels == 1:
-        return quads * (13 * channels * taps + 200) + expanding
-    return -(-pixels // PIXELS) * quads * (41 * channels * taps + 250) + expanding
+        return begun + quads * (13 * channels * taps + 240) + (70 * taps + 7 * channels * taps) * case.sources
+    spread = 6 * channels if _is_flat(case) else 70 + 9 * channels
+    expanding = spread * pixels * taps * case.sources
+    return begun + -(-pixels // PIXELS) * quads * (41 * channels * taps + 250) + expanding
+
+
+def _plain_instructions(case: ConvCase) -> int:
+    """Of four output channels together, or one, in each pixel; taps that lie in the padding are left out."""
+    groups = max(case.sources, case.output_groups)
+    quads, single = divmod(case.target[2] // groups, QUAD)
+    numbers = _taps_inside(case) * _channels(case)
+    pixel = 150 + quads * (393 + 28.8 * numbers) + single * (110 + 10 * numbers)
+    return round(100 + prod(case.target[:2]) * groups * pixel)
+
+
+def _taps_inside(case: ConvCase) -> float:
+    """Taps of a window that lie in the image, as mean over the output's pixels."""
+    padding = (case.op.padding.top, case.op.padding.left) if isinstance(case.op, Conv2D) else (0, 0)
+    inside = 1.0
+    for axis in (0, 1):
+        starts = np.arange(case.target[axis]) * case.stride[axis] - padding[axis]
+        at = starts[:, None] + np.arange(case.kernel[axis]) * case.dilation[axis]
+        inside *= float(((at >= 0) & (at < case.source[axis])).sum(1).mean())
+    return inside
 
 
 def _winograd_instructions(case: ConvCase) -> int:

@@ -55,6 +55,17 @@ def test_a_multiplier_that_is_not_of_the_short_form() -> None:
         assert [f.name for f in conv_forms(case)] == ["plain"]
 
 
+def test_little_to_do_takes_plain_weights() -> None:
+    """A gate's last layer; of a larger one four channels together are quicker, flash or not."""
+
+    def dense(inputs: int, outputs: int) -> Graph:
+        return small_graph(lambda b: b.dense("x", outputs), (1, 1, inputs))
+
+    assert [step.form for step in plan(dense(16, 4), RV32).steps] == ["plain"]
+    assert [step.form for step in plan(dense(64, 12), RV32).steps] == ["bytes"]
+    assert [step.form for step in plan(dense(64, 12), RV32, Spare(None)).steps] == ["bytes"]
+
+
 def test_scratch_by_hand() -> None:
     """Of what the kernels' comments say: runs, then 16-bit numbers, and rows of output where quads are split."""
     graph = small_graph(lambda b: b.conv("x", 6), (5, 7, 3))

@@ -121,7 +121,9 @@ bool acs_conv_column(const acs_job_t *job)
     }
     int8_t *const row = (int8_t *)(runs + run_bytes / sizeof *runs);
     columns.numbers = (int16_t *)(void *)(row + tiles * row_bytes);
-    memset(columns.numbers, 0, sizeof *columns.numbers * tiles * columns.tile_numbers);
+    if (count == 0 || pixels < columns.pixels) { /* else all of it is written */
+        memset(columns.numbers, 0, sizeof *columns.numbers * tiles * columns.tile_numbers);
+    }
 
     acs_strip_t strip = {
         .function = pixels == 1 ? compute_line : compute_column,

@@ -39,6 +39,9 @@ void acs_rv32_expand(uint32_t channels, int32_t zero_point, uint32_t pixels, con
                      uint32_t input_step, int16_t *numbers, uint32_t pixel_step, uint32_t channel_step)
 {
     uint32_t c = 0;
+    for (; pixels == 1 && c < channels; c++, numbers += channel_step) {
+        *numbers = (int16_t)(input[c] - zero_point);
+    }
     for (; c + TOGETHER <= channels; c += TOGETHER, numbers += TOGETHER * channel_step) {
         const int8_t *from = input + c;
         int16_t *first = numbers;
