@@ -46,6 +46,7 @@ SYSTEM_PACKAGES = {
     "picolibc-xtensa-lx106-elf": "/usr/lib/xtensa-lx106-elf/lib/libc.a",
     # Flashing.
     "stm32flash": "stm32flash",
+    "openocd": "openocd",
     "gdb-multiarch": "gdb-multiarch",
 }
 #: ... and for each a Python module.

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: each command parses, calls one stage, and prints.
 
-    quantize -> generate -> build -> verify / profile
+    train -> quantize -> generate -> build -> verify / profile
+
+Commands beside that way are in `acsgen.cli_network` (before it) and `acsgen.cli_board` (after it).
 
 Stages are imported inside the commands: `acsgen --help` imports nothing heavy.
 """
@@ -17,9 +19,10 @@ from typing import Annotated, Any
 import typer
 
 from acsgen import __version__
-from acsgen.cli_board import Json, On, Project, board_commands
+from acsgen.cli_board import board_commands
+from acsgen.cli_network import network_commands
+from acsgen.cli_options import Data, Json, On, Project
 from acsgen.console import (
-    FOUND_WRONG,
     INTERRUPTED,
     Commands,
     end_if_different,
@@ -31,7 +34,6 @@ from acsgen.console import (
     show_figures,
     warn,
 )
-from acsgen.errors import AcsgenError
 
 app = typer.Typer(
     name="acsgen",
@@ -43,15 +45,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-# readable=False: not checked by typer, the stages say in one line what cannot be read.
-_DATA = typer.Option(
-    "--data",
-    help="Samples: an .npz with x (N, ...), optionally y (N,) and scale.",
-    metavar="FILE",
-    readable=False,
-)
-Data = Annotated[Path, _DATA]
 
 
 def _show_version(wanted: bool) -> None:
@@ -142,84 +135,6 @@ def quantize(
         from acsgen.report.tables import graph_table
 
         print_table(graph_table(quantized))
-
-
-@app.command("import")
-def import_(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="A PyTorch checkpoint (.pth.tar).", metavar="CHECKPOINT", readable=False)
-    ],
-    out: Annotated[
-        Path, typer.Option("-o", "--output", help="The .keras checkpoint to write.", metavar="FILE", readable=False)
-    ],
-    arch: Annotated[str, typer.Option("--arch", help="Its architecture.", metavar="NAME")] = "densenet40",
-    input_shape: Annotated[str, typer.Option("--input", help="Input of the network.", metavar="HxWxC")] = "32x32x3",
-    force: Annotated[bool, typer.Option("--force", help="Replace OUTPUT if it exists.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Turn a PyTorch checkpoint of the paper's authors into a Keras checkpoint.
-
-    Example: acsgen import acs.pth.tar --arch densenet40 -o net.keras
-
-    Needs PyTorch: pip install 'acsgen\\[torch]'. No code from the checkpoint is executed.
-    """
-    from acsgen.frontend.torch import import_torch, parse_input_shape, save_model
-
-    refuse_existing(out, force, ".keras")
-    if out.suffix != ".keras":
-        raise AcsgenError(f"{out}: a Keras checkpoint must be called .keras: give another name")
-    shape = parse_input_shape(input_shape)
-    with progress("Reading the checkpoint"):
-        imported = import_torch(checkpoint, arch, shape)
-    for text in imported.warnings:
-        warn(text)
-    save_model(imported.model, out)
-    if as_json:
-        print_json({"output": str(out), **imported.summary()})
-    else:
-        from acsgen.report.tables import figures_table
-
-        print_table(figures_table(f"{checkpoint} as {out}", imported.rows()))
-
-
-@app.command()
-def inspect(
-    network: Annotated[
-        Path, typer.Argument(help="A .keras checkpoint or an int8 graph.", metavar="CHECKPOINT", readable=False)
-    ],
-    data: Annotated[Path | None, _DATA] = None,
-    as_json: Json = False,
-) -> None:
-    """Say what each gate of a network costs and, with samples, what it saves: which gate pays.
-
-    Example: acsgen inspect net.keras --data calibration.npz
-
-    Counted are multiply-accumulates (MACs), as the firmware will execute them.
-    """
-    from dataclasses import asdict
-
-    from acsgen.report.advice import advice
-    from acsgen.report.inspect import inspect as stage
-    from acsgen.report.inspect import read_network
-    from acsgen.samples import check_samples, read_samples
-
-    samples = None if data is None else read_samples(data)
-    with progress("Reading the network"):
-        graph = read_network(network)
-    if data is None or samples is None:
-        result = stage(graph)
-    else:
-        check_samples(samples, graph, data)
-        with progress("Looking at the gates", total=len(samples.x)) as advance:
-            result = stage(graph, samples.x, advance)
-    if as_json:
-        print_json({**asdict(result), "warnings": [asdict(entry) for entry in advice(result)]})
-    else:
-        from acsgen.report.inspect_tables import inspection_tables
-
-        print_table(inspection_tables(result))
-        for entry in advice(result):
-            warn(entry.text)
 
 
 @app.command()
@@ -348,9 +263,6 @@ def verify(
     end_if_different(result)
 
 
-app.add_typer(board_commands)
-
-
 @app.command()
 def profile(
     project: Project,
@@ -385,11 +297,12 @@ def profile(
 
     from acsgen.emit.project import check_unchanged
     from acsgen.golden.interpreter import quantize_input
-    from acsgen.profile import engine_name, listing
+    from acsgen.profile import listing
     from acsgen.profile import profile as stage
     from acsgen.quantize.acsq import load_acsq
     from acsgen.samples import load_samples
     from acsgen.target.boards import load_board
+    from acsgen.target.engines import parse_engine
     from acsgen.target.link import RunMode
 
     check_unchanged(project, ("model.acsq", "plan.json"))
@@ -401,7 +314,7 @@ def profile(
         result = stage(
             project,
             values,
-            engine=engine_name(engine),
+            engine=parse_engine(engine),
             mode=RunMode.OPEN if opened else RunMode.SKIP,
             flash=None if flash is None else load_board(flash),
         )
@@ -414,53 +327,6 @@ def profile(
         print_table(
             profile_table(result) if function is None or lines is None else listing_table(result, function, lines)
         )
-
-
-@app.command()
-def boards(as_json: Json = False) -> None:
-    """List the boards.
-
-    Example: acsgen boards --json
-    """
-    from dataclasses import asdict
-
-    from acsgen.emit.official import never_run
-    from acsgen.target.boards import list_boards, load_board
-    from acsgen.target.engines import runs_in
-
-    known = [load_board(name) for name in list_boards()]
-    if as_json:
-        more = {board.name: {"runs_in": runs_in(board), "never_run": never_run(board)} for board in known}
-        print_json([{**asdict(board), "path": str(board.path), **more[board.name]} for board in known])
-    else:
-        from acsgen.report.tables import boards_table
-
-        print_table(boards_table(known))
-
-
-@app.command()
-def doctor(as_json: Json = False) -> None:
-    """Say what is installed, what is missing, and the line that installs it.
-
-    Example: acsgen doctor
-
-    Exits with 1 if anything is missing.
-    """
-    from dataclasses import asdict
-
-    from acsgen.target.doctor import checks
-
-    results = checks()
-    if as_json:
-        print_json([asdict(check) for check in results])
-    else:
-        from acsgen.report.tables import doctor_advice, doctor_table
-
-        print_table(doctor_table(results))
-        if advice := doctor_advice(results):
-            typer.echo(f"\n{advice}")
-    if not all(check.ok for check in results):
-        raise typer.Exit(FOUND_WRONG)
 
 
 @app.command()
@@ -489,6 +355,10 @@ def demo(
 
         print_table(demo_table(result))
     end_if_different(result)
+
+
+app.add_typer(network_commands)
+app.add_typer(board_commands)
 
 
 def main() -> None:

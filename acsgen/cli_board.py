@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that have to do with a board: flash, run, monitor.
+"""The commands that have to do with boards: boards, flash, run, monitor, doctor.
 
 Stages are imported inside the commands, as in `acsgen.cli`.
 """
@@ -12,17 +12,37 @@ from typing import Annotated
 
 import typer
 
-from acsgen.console import print_json, print_table, progress, show_figures, warn
+from acsgen.cli_options import Json, On, Project
+from acsgen.console import FOUND_WRONG, print_json, print_table, progress, show_figures, warn
 from acsgen.errors import AcsgenError
 
 board_commands = typer.Typer()
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Project = Annotated[Path, typer.Argument(help="Folder that 'acsgen generate' made.", metavar="PROJECT", readable=False)]
-On = Annotated[
-    str | None,
-    typer.Option("--on", help="Serial port of a board with the firmware (default: the emulator).", metavar="PORT"),
-]
+
+@board_commands.command()
+def boards(as_json: Json = False) -> None:
+    """List the boards.
+
+    Example: acsgen boards --json
+    """
+    from dataclasses import asdict
+
+    from acsgen.emit.official import never_run
+    from acsgen.target.boards import list_boards, load_board
+    from acsgen.target.engines import runs_in
+    from acsgen.target.flash import probes_of
+
+    known = [load_board(name) for name in list_boards()]
+    if as_json:
+        more = {
+            board.name: {"runs_in": runs_in(board), "never_run": never_run(board), "probes": probes_of(board)}
+            for board in known
+        }
+        print_json([{**asdict(board), "path": str(board.path), **more[board.name]} for board in known])
+    else:
+        from acsgen.report.tables import boards_table
+
+        print_table(boards_table(known))
 
 
 @board_commands.command()
@@ -31,7 +51,9 @@ def flash(
     port: Annotated[
         str | None, typer.Option("--port", help="Serial port, or with gdb host:port of its server.", metavar="PORT")
     ] = None,
-    probe: Annotated[str | None, typer.Option("--probe", help="stlink, jlink, uart or gdb.", metavar="PROBE")] = None,
+    probe: Annotated[
+        str | None, typer.Option("--probe", help="stlink, jlink, cmsis-dap, uart or gdb.", metavar="PROBE")
+    ] = None,
     options: Annotated[
         str, typer.Option("--tool-options", help="Further options for the program that flashes.", metavar="TEXT")
     ] = "",
@@ -62,7 +84,11 @@ def flash(
     }
     show_figures(figures, f"Flashed and verified {board.name}", as_json)
     if port is not None and result.info is None and result.probe == "uart" and board.is_bare:
-        warn(f"nothing answers on {port} yet: leave the ROM loader (BOOT0 low), reset, and try acsgen run --on {port}")
+        pins = f", {board.setup.uart_pins}" if board.setup else ""
+        warn(
+            f"nothing answers on {port} yet: leave the ROM loader (BOOT0 low), reset, and try acsgen run "
+            f"--on the port of the firmware's UART{pins}"
+        )
 
 
 @board_commands.command()
@@ -140,3 +166,28 @@ def monitor(
     with SerialStream(port, baud) as stream:
         for event in watch(stream, seconds):
             typer.echo(json.dumps({event.kind: event.text}) if as_json else event.text)
+
+
+@board_commands.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed, what is missing, and the line that installs it.
+
+    Example: acsgen doctor
+
+    Exits with 1 if anything is missing.
+    """
+    from dataclasses import asdict
+
+    from acsgen.target.doctor import checks
+
+    results = checks()
+    if as_json:
+        print_json([asdict(check) for check in results])
+    else:
+        from acsgen.report.tables import doctor_advice, doctor_table
+
+        print_table(doctor_table(results))
+        if advice := doctor_advice(results):
+            typer.echo(f"\n{advice}")
+    if not all(check.ok for check in results):
+        raise typer.Exit(FOUND_WRONG)

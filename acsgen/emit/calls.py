@@ -204,9 +204,9 @@ def _constant_lines(arrays: list[Array]) -> list[str]:
 
 def _case(writer: Writer, step: Step) -> ConvCase:
     assert isinstance(step.op, Conv2D | Dense)
-    source, target = step.inputs[0], step.output
-    groups = writer.groups(source), writer.groups(target)
-    return conv_case(step.op, writer.tensor(source), writer.tensor(target), *groups)
+    groups = writer.groups(step.inputs[0]), writer.groups(step.output)
+    result = writer.plan.graph.tensors[step.op.output]  # of the convolution, not of a sum that it is added to
+    return conv_case(step.op, writer.tensor(step.inputs[0]), result, *groups)
 
 
 def _channel_arrays(writer: Writer, step: Step, weights: NDArray[Any], layout: str) -> list[Array]:

@@ -16,10 +16,12 @@ from acsgen.plan.conv_case import ConvCase, Form
 
 #: Output channels and pixels of a tile.
 QUAD, TILE_PIXELS = 4, 2
-#: Image rows that a window holds.
-WINDOW_ROWS = 4
-#: Scratch that the columns of several tiles may take; one tile has what it needs.
-COLUMN_BYTES = 2048
+#: Output rows that are computed from a window.
+SERVED_ROWS = 2
+#: Scratch that the columns of several tiles take, and what they take of what is spare; one tile has what it needs.
+COLUMN_BYTES, MOST_COLUMN_BYTES = 2048, 4096
+#: Tiles of a column, twos of Winograd's tiles, from which on a quad's weights are copied before they are used.
+MANY_TILES, MANY_TWOS = 4, 3
 
 #: Right shifts of the short requantisation: its rounding constant, with the zero point, stays within int32.
 SHIFTS = range(1, 23)
@@ -38,7 +40,8 @@ def conv_forms(case: ConvCase) -> tuple[Form, ...]:
     """The forms that are exact, the one with the least constants first."""
     if not finishes_shortly(case):
         why = "Its requantisation is none of the short form: plain weights."
-        return (Form("plain", 0, case.weights.size + 12 * case.target[2], 0, why),)
+        row = case.target[1] * case.target[2]
+        return (Form("plain", 0, row, case.weights.size + 12 * case.target[2], 0, why),)
     if is_paired_exact(case):
         forms = [_tiled(case, "paired", 2, "Two output channels in a weight.")]
     else:
@@ -48,19 +51,25 @@ def conv_forms(case: ConvCase) -> tuple[Form, ...]:
         forms.append(
             Form(
                 "winograd",
-                winograd_scratch(case),
+                winograd_scratch(case, 1),
+                _band_bytes(case, 2 * case.target[1]),
                 _constant_bytes(case, words),
                 _winograd_instructions(case),
                 "Winograd's way, F(2x2, 3x3).",
+                winograd_scratch(case, case.target[0] // 2),
             )
         )
     return tuple(forms)
 
 
 def _tiled(case: ConvCase, name: str, tap_words: int, why: str) -> Form:
-    scratch = window_scratch(case) if is_window(case) else column_scratch(case)
     words = tap_words * prod(case.kernel)
-    return Form(name, scratch, _constant_bytes(case, words), _tile_instructions(case), why)
+    costs = _constant_bytes(case, words), _tile_instructions(case), why
+    if is_window(case):
+        return Form(name, window_scratch(case, words), _band_bytes(case, SERVED_ROWS * case.target[1]), *costs)
+    tiles, scratch = column_scratch(case, words, COLUMN_BYTES)
+    _, most = column_scratch(case, words, MOST_COLUMN_BYTES)
+    return Form(name, scratch, tiles * _band_bytes(case, TILE_PIXELS), *costs, most)
 
 
 def _constant_bytes(case: ConvCase, pair_words: int) -> int:
@@ -69,7 +78,7 @@ def _constant_bytes(case: ConvCase, pair_words: int) -> int:
 
 
 def _tile_instructions(case: ConvCase) -> int:
-    """Of a tile 95 and so many for each pair of input channels; then what expands the input."""
+    """Of a tile and of each of its pairs of input channels; then what expands the input."""
     pairs, taps = pairs_of(case), prod(case.kernel)
     tiles = case.target[0] * -(-case.target[1] // TILE_PIXELS) * len(channels_of_quads(case))
     if is_window(case):
@@ -137,32 +146,56 @@ def is_winograd(case: ConvCase) -> bool:
     )
 
 
-def winograd_scratch(case: ConvCase) -> int:
-    """Bytes of runs, of the window, of the sums of a quad and two tiles, of a row of transformed inputs."""
-    twos = -(-case.target[1] // 4)
-    window = 4 * pairs_of(case) * (4 * twos + 2) * WINDOW_ROWS
-    sums = 4 * WINOGRAD_POINTS * QUAD * TILE_PIXELS
-    return _run_bytes(case) + window + sums + 4 * twos * pairs_of(case) * WINOGRAD_POINTS * TILE_PIXELS
-
-
 def pairs_of(case: ConvCase) -> int:
     """Pairs of channels of a source."""
     return -(-int(case.weights.shape[3]) // 2)
 
 
-def window_scratch(case: ConvCase) -> int:
-    """Bytes of runs, of a row of output where a quad is not written in place, of the window."""
+def winograd_scratch(case: ConvCase, strips: int) -> int:
+    """Bytes of runs, of the window, of a quad's weights, of the sums of a quad and two tiles, of transformed inputs:
+    so many strips of two rows."""
+    twos = -(-case.target[1] // 4)
+    window = 4 * pairs_of(case) * (4 * twos + 2) * _window_rows(case)
+    copied = strips * twos >= MANY_TWOS or case.input_groups > case.sources
+    weights = 4 * pairs_of(case) * WINOGRAD_POINTS * QUAD if copied else 0
+    sums = 4 * WINOGRAD_POINTS * QUAD * TILE_PIXELS
+    transformed = 4 * strips * twos * pairs_of(case) * WINOGRAD_POINTS * TILE_PIXELS
+    return _run_bytes(case) + window + weights + sums + transformed
+
+
+def window_scratch(case: ConvCase, pair_words: int) -> int:
+    """Bytes of runs, of a row of output where a quad is not written in place, of the window, of a quad's weights."""
     columns = (case.target[1] - 1) * case.stride[1] + 3
     row = 0 if _writes_in_place(case) else QUAD * case.target[1]
-    return _run_bytes(case) + row + 4 * pairs_of(case) * columns * WINDOW_ROWS
+    return _run_bytes(case) + row + 4 * pairs_of(case) * (columns * _window_rows(case) + pair_words)
 
 
-def column_scratch(case: ConvCase) -> int:
-    """Bytes of runs, and of some tiles with a row of output for each where a quad is not written in place."""
-    pixels = prod(case.target[:2])
+def column_scratch(case: ConvCase, pair_words: int, columns: int) -> tuple[int, int]:
+    """(tiles that are computed together, bytes of them, of runs, of a quad's weights where they are copied).
+
+    columns: bytes that the tiles may take.
+    """
+    tile = _column_tile(case)
+    tiles = max(1, min(-(-prod(case.target[:2]) // TILE_PIXELS), columns // tile))
+    copied = 4 * pair_words * pairs_of(case) if tiles >= MANY_TILES else 0
+    return tiles, _run_bytes(case) + tiles * tile + copied
+
+
+def _window_rows(case: ConvCase) -> int:
+    """Image rows that a window holds: ACS_WINDOW_ROWS()."""
+    return (SERVED_ROWS - 1) * case.stride[0] + 3
+
+
+def _column_tile(case: ConvCase) -> int:
+    """Bytes of a tile's words, and of a row of its output where a quad is not written in place."""
+    in_place = _writes_in_place(case) and prod(case.target[:2]) > 1
     words = 4 * pairs_of(case) * prod(case.kernel) * TILE_PIXELS
-    tile = words + (0 if _writes_in_place(case) and pixels > 1 else QUAD * TILE_PIXELS)
-    return _run_bytes(case) + tile * max(1, min(-(-pixels // TILE_PIXELS), COLUMN_BYTES // tile))
+    return words + (0 if in_place else QUAD * TILE_PIXELS)
+
+
+def _band_bytes(case: ConvCase, pixels: int) -> int:
+    """acs_band_bytes()."""
+    return -(-pixels * case.target[2] // 4) * 4
 
 
 def depthwise_scratch(kernel: Pair, channels: int, columns: int) -> int:

@@ -147,6 +147,11 @@ class _Draft:
     def root(self, name: str) -> str:
         return root_of(self.buffers, name)
 
+    def form_of(self, op: Op) -> Form | None:
+        """The form that a planned convolution takes; None: it has no choice."""
+        forms = self.offers.get(op.name)
+        return None if forms is None else self.chosen.get(op.name, forms[0])
+
     def dies(self, name: str, op: Op) -> bool:
         """Whether nobody needs the bytes of a buffer once `op` has read them, so that it may write there."""
         root = self.root(name)
@@ -216,12 +221,14 @@ def _form(draft: _Draft, op: Conv2D | Dense, groups: int) -> Form | None:
     source, target = (draft.graph.tensors[name] for name in (op.inputs[0], op.output))
     forms = draft.kernels.conv_forms(conv_case(op, source, target, groups, draft.layouts[op.output]))
     draft.offers[op.name] = forms
-    return draft.chosen.get(op.name, forms[0])
+    return draft.form_of(op)
 
 
 def _formed(form: Form | None) -> dict[str, Any]:
     """The details of a step that its form decides."""
-    return {"form": form.name, "form_why": form.why} if form else {}
+    if form is None:
+        return {}
+    return {"form": form.name, "form_why": form.why, "most_scratch_bytes": form.most_scratch_bytes}
 
 
 def _depthwise(draft: _Draft, op: DepthwiseConv2D) -> None:

@@ -79,15 +79,19 @@ class ConvCase:
 class Form:
     """How a kernel set wants a convolution.
 
-    name: of the form of its constants, a key of `acsgen.emit.forms.FORMS`, or "plain". constant_bytes: flash
-    that they take. instructions: of a run with all gates open, estimated from counts on a core that it is for.
+    name: of the form of its constants, a key of `acsgen.emit.forms.FORMS`, or "plain". band_bytes: scratch that it
+    needs besides, where its result is added to a residual. constant_bytes: flash that they take. instructions: of a run
+    with all gates open, estimated from counts on a core that it is for. most_scratch_bytes: more than scratch_bytes,
+    if more would be used, bands not included.
     """
 
     name: str
     scratch_bytes: int
+    band_bytes: int
     constant_bytes: int
     instructions: int
     why: str
+    most_scratch_bytes: int = 0
 
 
 def conv_case(op: Conv2D | Dense, source: Tensor, target: Tensor, input_groups: int, output_groups: int) -> ConvCase:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from acsgen.graph import Add, AvgPool, Conv2D, Dense, DepthwiseConv2D, Graph, MaxPool, Op
 from acsgen.graph.ops import Padding, image_shape
+from acsgen.plan.conv_case import Form
 from acsgen.plan.kernel_sets import KernelSet
 from acsgen.plan.plan import Buffer, Step
 
@@ -23,6 +24,8 @@ class Draft(Protocol):
     def root(self, name: str) -> str: ...
 
     def dies(self, name: str, op: Op) -> bool: ...
+
+    def form_of(self, op: Op) -> Form | None: ...
 
 
 def pools_in_place(graph: Graph, op: MaxPool | AvgPool) -> bool:
@@ -42,12 +45,8 @@ def fused_into_convolution(draft: Draft, op: Add) -> bool:
     """Lets a convolution that is already planned add its result to the other addend, band by band.
 
     Possible where the other addend was there before the convolution, is needed no more, and nobody reads it
-    from the convolution on, itself included, if the kernel set's convolutions add. Then the convolution's result
-    needs no buffer.
+    from the convolution on, itself included. Then the convolution's result needs no buffer.
     """
-    band_bytes = draft.kernels.band_bytes
-    if band_bytes is None:
-        return False
     for result, other in (op.inputs, op.inputs[::-1]):
         at = next((i for i, step in enumerate(draft.steps) if step.output == result and _adds(draft, step, op)), None)
         held = _as_nhwc(draft, other)
@@ -55,7 +54,7 @@ def fused_into_convolution(draft: Draft, op: Add) -> bool:
             continue
         root = draft.root(held)
         if all(draft.root(name) != root for step in draft.steps[at:] for name in step.inputs):
-            _fuse(draft, at, held, op, band_bytes)
+            _fuse(draft, at, held, op)
             return True
     return False
 
@@ -80,15 +79,16 @@ def _adds(draft: Draft, step: Step, op: Add) -> bool:
     return True
 
 
-def _fuse(draft: Draft, at: int, held: str, op: Add, band_bytes: int) -> None:
+def _fuse(draft: Draft, at: int, held: str, op: Add) -> None:
     step = draft.steps[at]
     del draft.buffers[step.output]
     shape = draft.graph.shape(op.output)
     height, width, channels = image_shape(shape)
-    rows = min(max(1, band_bytes // (width * channels)), height)
+    form = draft.form_of(step.op)
+    rows = min(max(1, (form or draft.kernels).band_bytes // (width * channels)), height)
     if width % 2 and 1 < rows < height:
         rows -= rows % 2  # CMSIS-NN takes pixels by pairs
-    band = -(-rows * width * channels // 4) * 4
+    band = form.band_bytes if form else -(-rows * width * channels // 4) * 4
     draft.buffers[op.output] = Buffer(
         op.output, op.output, shape, 1, None, height * width * channels, None, at, at, held
     )
@@ -98,6 +98,7 @@ def _fuse(draft: Draft, at: int, held: str, op: Add, band_bytes: int) -> None:
         residual=op,
         rows=rows,
         scratch_bytes=step.scratch_bytes + band,
+        most_scratch_bytes=step.most_scratch_bytes and step.most_scratch_bytes + band * height // rows,
         why=f"{step.why} Added to {other_of(op, step.op.output)} where that lies, {rows} rows at a time.",
     )
 

@@ -43,9 +43,9 @@ class KernelSet:
     input channels, and where it pays their weights, before it convolves, and `acs_conv_s8` those of several output
     groups; else both are read where they are. code_bytes: flash that a kernel takes when a model uses it, library
     included: the least over the boards that the set runs on. band_bytes: a convolution that is added to a residual
-    keeps rows of about so many bytes in its scratch, at least one; None: its convolutions add nothing.
+    keeps rows of about so many bytes in its scratch, at least one.
     conv_forms: the forms that a convolution's constants may be emitted in, the one with the least constants first;
-    None: plain ones always, and `conv_scratch` says what scratch they take.
+    None: plain ones always, and `conv_scratch` and `band_bytes` say what scratch they take.
     """
 
     name: str
@@ -53,7 +53,7 @@ class KernelSet:
     library: str | None
     packs: bool
     code_bytes: Mapping[str, int]
-    band_bytes: int | None = None
+    band_bytes: int = 0
     conv_scratch: Scratch = no_scratch
     depthwise_scratch: DepthwiseScratch = no_depthwise_scratch
     avg_pool_scratch: Scratch = no_scratch
@@ -83,7 +83,6 @@ PORTABLE = KernelSet(
     files=("portable/*.[ch]",),
     library=None,
     packs=False,
-    band_bytes=0,
     code_bytes={"conv": 1000, "depthwise": 600, "max_pool": 400, "avg_pool": 400, "add": 430},
 )
 

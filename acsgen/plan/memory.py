@@ -29,7 +29,7 @@ def give_places(
     elsewhere = {root_of(lived, result), graph.input, *(gate.mask for gate in gates)}
     lives = _lives(lived, elsewhere)
     placement = arena.place([*lives, *_scratches(steps)])
-    if kernels.packs:
+    if kernels.packs or any(step.most_scratch_bytes for step in steps):
         roomy = _with_spare_scratch(graph, kernels, steps, lived, lives, placement.lower_bound)
         better = arena.place([*lives, *_scratches(roomy)])
         if better.bytes <= placement.bytes:
@@ -108,8 +108,13 @@ def _with_spare_scratch(
 def _wanted_scratch(graph: Graph, kernels: KernelSet, buffers: Mapping[str, Buffer], step: Step) -> tuple[int, str]:
     """Bytes with which a convolution computes all groups of its output in one walk over its input, and why it should.
 
-    0 where it has no groups, or where that does not pay.
+    0 where it has no groups, or where that does not pay; where it has a form, what that would use.
     """
+    if kernels.conv_forms is not None:
+        return (
+            step.most_scratch_bytes,
+            f"{step.why} As many rows with the same copy of the weights as there is room for.",
+        )
     op, groups = step.op, buffers[step.output].groups
     if step.kernel != "conv" or not isinstance(op, Conv2D) or groups == 1 or buffers[step.inputs[0]].groups > 1:
         return 0, step.why
@@ -120,6 +125,6 @@ def _wanted_scratch(graph: Graph, kernels: KernelSet, buffers: Mapping[str, Buff
     if saved <= 0 or (taps == 1 and op.stride == (1, 1)):
         return 0, step.why
     gathered = (groups - 1) * each * (taps * depth + 12) + 4 if step.active else 0
-    rows = min(height, max(2, (kernels.band_bytes or 0) // (width * channels)))
+    rows = min(height, max(2, kernels.band_bytes // (width * channels)))
     wanted = gathered + rows * width * channels + 4 + kernels.conv_scratch(op.kernel, depth)
     return wanted, f"{step.why} As many together as there is room for: each saves about {saved:,.0f} instructions."

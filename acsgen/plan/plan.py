@@ -46,7 +46,7 @@ class Step:
     groups. fill: (apply_mask) closed groups must really be zero. macs: with all gates open.
     residual: (conv, conv_join) the addition that is done band by band, `rows` rows each, into the other
     addend's buffer. form: of the constants of a convolution (`acsgen.plan.conv_case.Form`), form_why: the
-    reason for it.
+    reason for it. most_scratch_bytes: what would make it quicker than scratch_bytes do; 0: nothing.
     """
 
     kernel: str
@@ -60,6 +60,7 @@ class Step:
     rows: int = 0
     pack_limit: int = 0
     scratch_bytes: int = 0
+    most_scratch_bytes: int = 0
     scratch_offset: int = 0
     macs: int = 0
     why: str = ""

@@ -17,7 +17,6 @@ from acsgen.plan.acs_forms import (
     COLUMN_BYTES,
     MAX_WINOGRAD_SUM,
     QUAD,
-    WINDOW_ROWS,
     WINOGRAD_POINTS,
     channels_of_quads,
     finishes_shortly,
@@ -26,24 +25,40 @@ from acsgen.plan.conv_case import ConvCase, Form
 
 #: Pixels of a direct tile, and tiles of 2x2 pixels that Winograd's way takes together.
 PIXELS = 4
+#: Image rows that a 3x3 window holds.
+SLOTS = 4
 #: Channels of a depthwise convolution that go over the image together.
 DEPTHWISE_CHANNELS = 4
 
 
 def conv_forms(case: ConvCase) -> tuple[Form, ...]:
     """The forms that are exact; plain weights last, where so little is to do that they are quicker."""
-    plain = Form("plain", 0, case.weights.size + 12 * case.target[2], _plain_instructions(case), "Little to do.")
+    row = case.target[1] * case.target[2]
+    plain = Form("plain", 0, row, case.weights.size + 12 * case.target[2], _plain_instructions(case), "Little to do.")
     if not is_exact(case):
         return (replace(plain, why="Its requantisation is none of the short form: plain weights."),)
-    window = is_window(case)
-    scratch = window_scratch(case) if window else column_scratch(case)
+    if is_window(case):
+        scratch = window_scratch(case)
+        band = _band_bytes(case, _served(case) * case.target[1])
+    else:
+        scratch = column_scratch(case)
+        band = column_tiles(case) * _band_bytes(case, _column_pixels(case))
     tap_bytes = QUAD * prod(case.kernel)
     why = "Four output channels by four pixels."
-    forms = [Form("bytes", scratch, _constant_bytes(case, tap_bytes), _direct_instructions(case), why)]
+    forms = [Form("bytes", scratch, band, _constant_bytes(case, tap_bytes), _direct_instructions(case), why)]
     if is_winograd(case):
         constants = _constant_bytes(case, 2 * QUAD * WINOGRAD_POINTS)
         why = "Winograd's way, F(2x2, 3x3)."
-        forms.append(Form("winograd_scalar", winograd_scratch(case), constants, _winograd_instructions(case), why))
+        forms.append(
+            Form(
+                "winograd_scalar",
+                winograd_scratch(case),
+                _band_bytes(case, 2 * case.target[1]),
+                constants,
+                _winograd_instructions(case),
+                why,
+            )
+        )
     return (*forms, plain) if plain.instructions < forms[0].instructions else tuple(forms)
 
 
@@ -79,26 +94,49 @@ def is_winograd(case: ConvCase) -> bool:
 def window_scratch(case: ConvCase) -> int:
     """Bytes of runs, of rows of output where a quad is not written in place, of the window."""
     columns = (case.target[1] - 1) * case.stride[1] + 3
-    served = 2 if case.stride[1] == 1 else 1
-    row = 0 if _writes_in_place(case) else QUAD * served * case.target[1]
-    return _run_bytes(case) + row + 2 * _channels(case) * columns * WINDOW_ROWS
+    row = 0 if _writes_in_place(case) else QUAD * _served(case) * case.target[1]
+    return _run_bytes(case) + row + 2 * _channels(case) * columns * SLOTS
 
 
 def winograd_scratch(case: ConvCase) -> int:
     """Bytes of runs, of the window, of the sums of a quad and four tiles, of a row of transformed inputs."""
     fours = _fours(case)
-    window = 2 * _channels(case) * (2 * PIXELS * fours + 2) * WINDOW_ROWS
+    window = 2 * _channels(case) * (2 * PIXELS * fours + 2) * SLOTS
     sums = 4 * WINOGRAD_POINTS * QUAD * PIXELS
     return _run_bytes(case) + window + sums + 2 * fours * _channels(case) * WINOGRAD_POINTS * PIXELS
 
 
 def column_scratch(case: ConvCase) -> int:
     """Bytes of runs, and of some tiles with a row of output for each where a quad is not written in place."""
-    pixels = prod(case.target[:2])
-    each = 1 if pixels == 1 else PIXELS
-    numbers = 2 * _channels(case) * prod(case.kernel) * each
-    tile = numbers + (0 if _writes_in_place(case) and (pixels == 1 or pixels >= PIXELS) else QUAD * each)
-    return _run_bytes(case) + tile * max(1, min(-(-pixels // each), COLUMN_BYTES // tile))
+    return _run_bytes(case) + column_tiles(case) * _column_tile(case)
+
+
+def column_tiles(case: ConvCase) -> int:
+    """How many are computed together."""
+    tiles = -(-prod(case.target[:2]) // _column_pixels(case))
+    return max(1, min(tiles, COLUMN_BYTES // _column_tile(case)))
+
+
+def _column_pixels(case: ConvCase) -> int:
+    """Of a tile."""
+    return 1 if prod(case.target[:2]) == 1 else PIXELS
+
+
+def _column_tile(case: ConvCase) -> int:
+    """Bytes of a tile's numbers, and of a row of its output where a quad is not written in place."""
+    pixels, each = prod(case.target[:2]), _column_pixels(case)
+    in_place = _writes_in_place(case) and (pixels == 1 or pixels >= PIXELS)
+    return 2 * _channels(case) * prod(case.kernel) * each + (0 if in_place else QUAD * each)
+
+
+def _band_bytes(case: ConvCase, pixels: int) -> int:
+    """acs_band_bytes()."""
+    return -(-pixels * case.target[2] // 4) * 4
+
+
+def _served(case: ConvCase) -> int:
+    """Rows of output that are computed from one window."""
+    return 2 if case.stride[1] == 1 else 1
 
 
 def depthwise_scratch(kernel: Pair, channels: int, columns: int) -> int:

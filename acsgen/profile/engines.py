@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from acsgen.errors import AcsgenError
 from acsgen.profile.counts import read_counts
 from acsgen.profile.job import Executed, Job
 from acsgen.profile.native import build_native
-from acsgen.profile.unicorn_engine import run_in_unicorn
+from acsgen.profile.unicorn_engine import knows, run_in_unicorn
+from acsgen.target.boards import Board
 from acsgen.target.emulator import Emulator, option_value
 from acsgen.target.engines import Engine
 
@@ -41,15 +41,14 @@ def run_in_qemu(job: Job) -> Executed:
     )
 
 
-#: Engines by name, the default first.
+#: Engines by name.
 ENGINES: dict[Engine, Callable[[Job], Executed]] = {"qemu": run_in_qemu, "unicorn": run_in_unicorn}
 
 
-def engine_name(text: str | None) -> Engine | None:
-    """Checks the name of an engine. Raises AcsgenError if there is none of this name."""
-    if text is None:
-        return None
-    found = next((name for name in ENGINES if name == text), None)
-    if found is None:
-        raise AcsgenError(f"no engine is called {text!r}; there are: {', '.join(ENGINES)}")
-    return found
+def engines_for(board: Board, machine: str) -> tuple[Engine, ...]:
+    """The engines that can count what a board's image executes, the better one first, installed or not.
+
+    machine: of the image, as ELF calls it. Unicorn is not booted here, so it also serves where `verify` needs QEMU.
+    """
+    has_engine = {"qemu": board.emulator is not None, "unicorn": knows(board, machine)}
+    return tuple(engine for engine in ENGINES if has_engine[engine])

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acsgen.profile.cores import CORES
-from acsgen.profile.engines import ENGINES
+from acsgen.profile.engines import ENGINES, engines_for
 from acsgen.profile.image import Image, Namer
 from acsgen.profile.job import Executed, Job
 from acsgen.profile.table import make_table
 from acsgen.target.boards import Board, FlashTiming
-from acsgen.target.engines import Engine
+from acsgen.target.engines import Engine, choose_engine
 from acsgen.target.link import RunMode
-from acsgen.target.unicorn_emulator import is_installed
 
 
 def measure_run(
@@ -44,7 +42,7 @@ def measure_run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     at, namer, core = image.symbol(entry).address, Namer(image.functions), CORES.get(board.core)
-    return ENGINES[engine or _default_engine(board)](
+    return ENGINES[engine or choose_engine(board, engines_for(board, image.machine))](
         Job(
             board=board,
             image=image,
@@ -57,8 +55,3 @@ def measure_run(
             folder=folder.resolve(),
         )
     )
-
-
-def _default_engine(board: Board) -> Engine:
-    has_qemu = board.emulator is not None and shutil.which(board.emulator.program) is not None
-    return "unicorn" if not has_qemu and is_installed() else "qemu"

@@ -14,7 +14,10 @@ from acsgen.errors import AcsgenError
 from acsgen.target.boards import apt_line, as_root
 
 _FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
-_APT = ("gcc", "libc6-dev")
+#: The Debian packages that hold the host's compiler.
+APT = ("gcc", "libc6-dev")
+#: Its names, the better known first.
+COMPILERS = ("gcc", "cc")
 
 
 def build_native(front: str, folder: Path) -> Path:
@@ -32,9 +35,9 @@ def build_native(front: str, folder: Path) -> Path:
 
 
 def _compile(sources: list[str], library: Path) -> None:
-    compiler = shutil.which("gcc") or shutil.which("cc")
+    compiler = next((found for name in COMPILERS if (found := shutil.which(name))), None)
     if compiler is None:
-        raise AcsgenError(f"profiling compiles a counter with gcc; install it: {as_root(apt_line(_APT))}")
+        raise AcsgenError(f"profiling compiles a counter with gcc; install it: {as_root(apt_line(APT))}")
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as beside:
         part = Path(beside) / library.name

@@ -17,16 +17,8 @@ from acsgen.profile.counts import read_counts
 from acsgen.profile.job import Executed, Job
 from acsgen.profile.native import build_native
 from acsgen.target.boards import Board
+from acsgen.target.unicorn_emulator import CORES, has_core
 
-#: Unicorn's name of a core, without UC_CPU_, and whether it has a floating point unit that must be switched on.
-_ARM_CORES = {
-    "cortex-m0": ("ARM_CORTEX_M0", False),
-    "cortex-m3": ("ARM_CORTEX_M3", False),
-    "cortex-m4": ("ARM_CORTEX_M4", False),
-    "cortex-m4f": ("ARM_CORTEX_M4", True),
-    "cortex-m7": ("ARM_CORTEX_M7", True),
-    "cortex-m33": ("ARM_CORTEX_M33", True),
-}
 _PAGE = 0x1000
 #: What the firmware's arena holds before a run (firmware/app/link_server.c).
 _POISON = 0x5A
@@ -85,9 +77,9 @@ class _Engine:
 
         self.job, self.hooks = job, hooks
         board, image = job.board, job.image
-        machine = _MACHINES[image.machine](board) if image.machine in _MACHINES else None
-        if machine is None:
+        if not knows(board, image.machine):
             raise AcsgenError(f"Unicorn does not know board {board.name}'s core {board.core}: use --engine qemu")
+        machine = _MACHINES[image.machine](board)
         self.uc = machine.engine
         self.call = machine.call
         for memory in (board.flash, board.ram):
@@ -142,16 +134,13 @@ class _Machine:
     call: Callable[[Any, int, tuple[int, ...], int, int], bool]
 
 
-def _arm(board: Board) -> _Machine | None:
+def _arm(board: Board) -> _Machine:
     from unicorn import Uc, arm_const
     from unicorn.unicorn_const import UC_ARCH_ARM, UC_MODE_MCLASS, UC_MODE_THUMB
 
-    if board.core not in _ARM_CORES:
-        return None
-    core, has_floats = _ARM_CORES[board.core]
     uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
-    uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_{core}"))
-    if has_floats:
+    uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_{CORES[board.core]}"))
+    if "-mfloat-abi=hard" in board.cpu_flags:
         uc.reg_write(arm_const.UC_ARM_REG_FPEXC, 1 << 30)
         uc.reg_write(arm_const.UC_ARM_REG_C1_C0_2, 0xF << 20)
     return _Machine(uc, _call_arm)
@@ -188,4 +177,9 @@ def _call_riscv(uc: Any, function: int, arguments: tuple[int, ...], stack: int, 
     return bool(uc.reg_read(riscv.UC_RISCV_REG_A0) & 0xFF)
 
 
-_MACHINES: dict[str, Callable[[Board], _Machine | None]] = {"EM_ARM": _arm, "EM_RISCV": _riscv}
+_MACHINES: dict[str, Callable[[Board], _Machine]] = {"EM_ARM": _arm, "EM_RISCV": _riscv}
+
+
+def knows(board: Board, machine: str) -> bool:
+    """Whether Unicorn can execute a board's image. machine: of the image, as ELF calls it."""
+    return machine in _MACHINES and (machine != "EM_ARM" or has_core(board))

@@ -16,6 +16,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 import acsgen
+from acsgen.profile.native import APT, COMPILERS
 from acsgen.target.boards import Board, EmulatorSpec, Toolchain, apt_line, as_root, list_boards, load_board
 from acsgen.target.flash import find_program
 
@@ -45,7 +46,7 @@ def checks() -> list[Check]:
     """Returns every check, in the order in which a user would mend them.
 
     What only flashing needs is optional, and what only boards need that exist in an emulator: such a check says
-    what is missing, and is fulfilled all the same.
+    what is missing, and is fulfilled all the same. So it is with the host's compiler, which only `profile` uses.
     """
     boards = [board for board in map(load_board, list_boards()) if board.is_bare]
     return _in_one_line(
@@ -55,6 +56,7 @@ def checks() -> list[Check]:
             *_by_name((board, _compiler(board.toolchain)) for board in boards),
             *_by_name((board, _c_library(board.toolchain)) for board in boards),
             *_by_name((board, _emulator(board.emulator)) for board in boards if board.emulator is not None),
+            _host_compiler(),
             _flashing(boards),
         ]
     )
@@ -81,13 +83,12 @@ def _for_users(check: Check, boards: list[Board]) -> Check:
     """Makes a check optional if no board of these can be flashed."""
     if any(board.uploads for board in boards):
         return check
-    names = ", ".join(board.name for board in boards)
-    return replace(
-        check,
-        ok=True,
-        found=check.found if check.ok else f"{check.found}: {check.fix}",
-        needed=f"optional, for {names}",
-    )
+    return _optional(check, ", ".join(board.name for board in boards))
+
+
+def _optional(check: Check, whom: str) -> Check:
+    found = check.found if check.ok else f"{check.found}: {check.fix}"
+    return replace(check, ok=True, found=found, needed=f"optional, for {whom}")
 
 
 def _python() -> Check:
@@ -137,6 +138,12 @@ def _compiler(toolchain: Toolchain) -> Check:
 
 def _emulator(spec: EmulatorSpec) -> Check:
     return _program(spec.program, "QEMU", spec.apt)
+
+
+def _host_compiler() -> Check:
+    """`profile` compiles what counts."""
+    program = next((name for name in COMPILERS if shutil.which(name)), COMPILERS[0])
+    return _optional(_program(program, "compiler", APT), "profile")
 
 
 def _flashing(boards: list[Board]) -> Check:

@@ -168,7 +168,7 @@ def transports(board: Board) -> tuple[Transport, ...]:
     """
     spec = board.emulator
     if spec is None:
-        raise AcsgenError(f"board {board.name} has no emulator; use a real one")
+        raise AcsgenError(f"board {board.name} has no emulator; name a real one: --on PORT")
     if spec.program not in _PROGRAMS:
         raise AcsgenError(f"{board.path}: emulator.program is {spec.program!r}, known are: {', '.join(_PROGRAMS)}")
     return ("semihosting", "uart") if _PROGRAMS[spec.program].has_uart else ("semihosting",)

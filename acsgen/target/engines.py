@@ -43,15 +43,16 @@ def runs_in(board: Board) -> tuple[str, ...]:
     return tuple(names[engine] for engine in engines(board))
 
 
-def choose_engine(board: Board) -> Engine:
+def choose_engine(board: Board, known: tuple[Engine, ...] | None = None) -> Engine:
     """The engine to use if nobody has named one: the first that is installed.
 
+    known: those to choose from, the better one first; by default those that run the board's firmware.
     Where none is installed it is the better one; starting it says how to install it.
     Raises AcsgenError if no engine knows the board.
     """
-    known = engines(board)
+    known = engines(board) if known is None else known
     if not known:
-        raise AcsgenError(f"board {board.name} has no emulator; use a real one")
+        raise AcsgenError(f"board {board.name} has no emulator; name a real one: --on PORT")
     program = board.emulator.program if board.emulator else ""
     if "unicorn" in known and is_installed() and shutil.which(program) is None:
         return "unicorn"

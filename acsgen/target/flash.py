@@ -24,8 +24,9 @@ from acsgen.target.boards import Board, Upload, as_root
 from acsgen.target.build import firmware_of
 from acsgen.target.device import Device
 from acsgen.target.link import ModelInfo
+from acsgen.target.stream import ports_text
 
-Probe = Literal["stlink", "jlink", "uart", "gdb"]
+Probe = Literal["stlink", "jlink", "cmsis-dap", "uart", "gdb"]
 """How a board is reached: a debug probe, the loader in its ROM, or a server that speaks GDB's protocol."""
 PROBES: tuple[Probe, ...] = get_args(Probe)
 
@@ -33,6 +34,7 @@ PROBES: tuple[Probe, ...] = get_args(Probe)
 _PROTOCOLS: dict[Probe, tuple[str, ...]] = {
     "stlink": ("stlink", "stlink-openocd"),
     "jlink": ("jlink",),
+    "cmsis-dap": ("cmsis-dap",),
     "uart": ("serial", "esptool"),
     "gdb": ("gdb",),
 }
@@ -64,7 +66,7 @@ _TOOLS = {
     "stm32flash": _Tool(
         "tool-stm32duino/stm32flash",
         "start the chip's ROM loader (BOOT0 high, then reset) and connect a 3.3 V serial adapter: "
-        "its TX to the chip's RX, its RX to the chip's TX, GND to GND",
+        "its TX to PA10, its RX to PA9, GND to GND",
     ),
     "esptool": _Tool(
         "tool-esptoolpy",
@@ -78,7 +80,8 @@ _TOOLS = {
     ),
 }
 
-#: What has been run by `gdb`, in this order. A core that has been without firmware may not be in Thumb state.
+#: What has been run by `gdb`, in this order. A core that has been without firmware may not be in Thumb state, and where
+#: the chip's boot ROM finds the vectors for it (RP2040) they are still the ROM's: VTOR, which a Cortex-M0 ignores.
 _GDB = (
     "gdb-multiarch", "-batch", "-nx",
     "-ex", "set confirm off",
@@ -86,6 +89,7 @@ _GDB = (
     "-ex", "load",
     "-ex", "compare-sections",
     "-ex", "set $xpsr = 0x01000000",
+    "-ex", "set {unsigned int} 0xe000ed08 = (unsigned int) &port_vectors",
     "-ex", "detach",
     "$PROGRAM",
 )  # fmt: skip
@@ -128,6 +132,10 @@ def flash(
     needs_port = any("$UPLOAD_PORT" in word for word in upload.command)
     if needs_port and port is None:
         raise AcsgenError(f"flashing {board.name} over {probe} needs --port; {_TOOLS[upload.command[0]].connect}")
+    if port is not None and not needs_port:
+        raise AcsgenError(f"flashing {board.name} over {probe} takes no --port: leave it out")
+    if probe == "uart" and port is not None and port.startswith("/") and not Path(port).exists():
+        raise AcsgenError(f"there is no port {port}; {ports_text()}")
     words = {"$SOURCE": str(image), "$PROGRAM": str(elf), "$UPLOAD_PORT": port or ""}
     name, *arguments = (_filled(word, words) for word in upload.command)
     command = [*program, *options, *arguments]
@@ -143,8 +151,10 @@ def _flash_by_platformio(
     project: Path, board: Board, port: str | None, probe: Probe | None, options: Sequence[str], log: Path | None
 ) -> FlashResult:
     """Lets PlatformIO build and upload the project's default environment; without a port it looks for one."""
-    if probe not in (None, "uart"):
-        raise AcsgenError(f"board {board.name} is not flashed over {probe}; PlatformIO flashes it over: uart")
+    if probe is not None and probe not in probes_of(board):
+        raise AcsgenError(
+            f"board {board.name} is not flashed over {probe}; PlatformIO flashes it over: {', '.join(probes_of(board))}"
+        )
     environment = _default_environment(project / "platformio.ini")
     if (program := find_program("pio")) is None:
         raise AcsgenError(f"flashing {board.name} needs pio; install it: pip install platformio")
@@ -182,7 +192,9 @@ def _ask(board: Board, port: str) -> ModelInfo | None:
 
 
 def probes_of(board: Board) -> tuple[Probe, ...]:
-    """The probes by which a board can be flashed."""
+    """The probes by which a board can be flashed, a board that needs a framework by PlatformIO."""
+    if not board.is_bare:
+        return ("uart",)
     protocols = {upload.protocol for upload in _uploads(board)}
     return tuple(probe for probe in PROBES if protocols.intersection(_PROTOCOLS[probe]))
 
@@ -257,6 +269,9 @@ def _run(command: list[str], log: Path | None, *, longest: float = _LONGEST) -> 
     return code, output
 
 
+#: Lines that only introduce the reason, and what st-flash puts before it: time, level, file.
+_VAGUE_LINE = re.compile(r"probing interface|Cannot handle device")
+_LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\dT[\d:]+ [A-Z]+ \S+: ")
 _WRONG_LINE = re.compile(r"error|fail|couldn't|could not|cannot|timeout|timed out|MIS-MATCHED|no device", re.IGNORECASE)
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -269,5 +284,6 @@ def _problem(name: str, code: int, output: str) -> str | None:
     is_bad_gdb = name.startswith("gdb") and not (compared and all(line.endswith("matched.") for line in compared))
     if code == 0 and not is_bad_gdb:
         return None
-    wrong = next((line for line in lines if _WRONG_LINE.search(line)), None)
-    return wrong or (lines[-1] if lines else f"it said nothing and ended with {code}")
+    wrong = next((line for line in lines if _WRONG_LINE.search(line) and not _VAGUE_LINE.search(line)), None)
+    said = wrong or (lines[-1] if lines else f"it said nothing and ended with {code}")
+    return _LOG_PREFIX.sub("", said)

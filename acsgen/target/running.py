@@ -73,7 +73,8 @@ class Running:
 
         masks: for mode GIVEN, one entry per gated group. raised: for mode BUDGET, by how much the thresholds of
         the gates are raised, int8 in steps of two, for all groups together or for each. tensors, steps: also what
-        every step wrote, or took.
+        every step wrote, or took. Raises AcsgenError if the firmware refuses, does not answer, or its counter stands
+        still.
         """
         import numpy as np
 
@@ -89,6 +90,8 @@ class Running:
             self.info, values.tobytes(), mode, groups=groups, tensors=tensors, steps=steps, timeout=patience
         )
         self._longest = max(self._longest or 0.0, time.monotonic() - start)
+        if result.ticks == 0 and not (tensors or steps):
+            raise AcsgenError(f"model {self.info.name} ran, but the firmware's counter stands still: is its clock on?")
         return RunResult(
             output=np.frombuffer(result.output, dtype=np.int8),
             masks=np.frombuffer(result.masks, dtype=np.uint8),

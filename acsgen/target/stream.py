@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -137,9 +138,17 @@ def _exclusive(port: str) -> bool | None:
     return True if "://" not in port and os.name == "posix" else None
 
 
+#: How systems say that a port, or the lock on it, is another program's.
+_IN_USE = (errno.EAGAIN, errno.EBUSY)
+
+
 def _reason(error: Exception) -> str:
     """What is wrong, without the name of the port, which pyserial puts before the system's words."""
     for cause in (error, error.__context__):
-        if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno).lower()
+        # Not OSError alone: termios.error, of a file that is no serial port, is none. Resolvers count below 0.
+        number, words = cause.args if cause is not None and len(cause.args) == 2 else (None, "")
+        if number in _IN_USE:
+            return "another program uses it"
+        if isinstance(number, int):
+            return (os.strerror(number) if number > 0 else str(words)).lower()
     return " ".join(str(error).split())

@@ -5,6 +5,7 @@
  * Two channels share a register as unsigned halves: x + 128 is at most 255, and 257 of them fit 16 bits.
  */
 #include "acs_layers.h"
+#include "acs_words.h"
 
 #include <string.h>
 
@@ -43,17 +44,6 @@ static int32_t sum_of(const window_t *window)
     return sum;
 }
 
-/* Four neighbouring channels, at an address that is a multiple of four. */
-static inline uint32_t word_at(const int8_t *x)
-{
-    uint32_t word;
-#if defined(__GNUC__)
-    x = __builtin_assume_aligned(x, LANES);
-#endif
-    memcpy(&word, x, sizeof word);
-    return word;
-}
-
 /* Adds the halves of even and odd channels to the sums, less the 128 of each of `count` values. */
 static void unload(uint32_t even, uint32_t odd, uint32_t count, int32_t sums[LANES])
 {
@@ -75,7 +65,7 @@ ACS_APART static void add_words(const window_t *window, const int8_t *first, uin
     for (; rows > 0; rows--, first += row_step) {
         const int8_t *const end = first + row_bytes;
         for (const int8_t *x = first; x != end; x += step) {
-            const uint32_t word = word_at(x) ^ SIGNS;
+            const uint32_t word = acs_word_at(x) ^ SIGNS;
             even += word & HALVES;
             odd += (word >> 8) & HALVES;
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* acs_elementwise.c: sums, clamps, and the fixed-point arithmetic below them. */
 #include "acs_layers.h"
+#include "acs_words.h"
 
 /* C leaves both to the compiler; every compiler for these chips does it so, and the numbers need it. */
 _Static_assert((-3 >> 1) == -2, "a right shift of a negative number must copy the sign");
@@ -65,23 +66,37 @@ static inline int32_t linear_sum(const acs_add_t *l, int32_t coarse, int32_t fin
     return (l->offset + coarse * l->coarse_factor + fine * l->fine_factor) >> l->shift;
 }
 
-/* Right shifts by which a zero point can be moved to the left without leaving 32 bits. */
-#define MOST_ZERO_POINT_SHIFT 22
+/* Adds what lies at word boundaries with factors, four by four, to all of int8; returns how many that were. */
+static uint32_t add_words(const acs_add_t *layer, const int8_t *coarse, const int8_t *fine, int8_t *output)
+{
+    const acs_add_t l = *layer; /* in registers: `output` may not be thought to change it */
+    if (((uintptr_t)coarse | (uintptr_t)fine | (uintptr_t)output) % 4 != 0) {
+        return 0;
+    }
+    const uint32_t count = l.count & ~3u;
+    for (const int8_t *const end = output + count; output != end; output += 4, coarse += 4, fine += 4) {
+        const uint32_t a = acs_word_at(coarse);
+        const uint32_t b = acs_word_at(fine);
+        uint32_t sums = 0;
+        for (uint32_t bit = 0; bit < 32; bit += 8) {
+            const int32_t sum = saturate(linear_sum(&l, (int8_t)(a >> bit), (int8_t)(b >> bit)));
+            sums |= ((uint32_t)sum & 0xffu) << bit;
+        }
+        acs_put_word(output, sums);
+    }
+    return count;
+}
 
 void acs_add_s8(const acs_add_t *layer, const int8_t *coarse, const int8_t *fine, int8_t *output)
 {
-    const acs_add_t l = *layer; /* in registers: `output` may not be thought to change it */
-    const int8_t *const end = output + l.count;
-    if (l.shift == 0) {
+    if (layer->shift == 0) {
         add_plainly(layer, coarse, fine, output);
-    } else if (l.low == INT8_MIN && l.high == INT8_MAX) {
-        while (output != end) {
-            *output++ = (int8_t)saturate(linear_sum(&l, *coarse++, *fine++));
-        }
-    } else {
-        while (output != end) {
-            *output++ = (int8_t)clamp(linear_sum(&l, *coarse++, *fine++), l.low, l.high);
-        }
+        return;
+    }
+    const acs_add_t l = *layer; /* in registers: `output` may not be thought to change it */
+    uint32_t i = l.low == INT8_MIN && l.high == INT8_MAX ? add_words(layer, coarse, fine, output) : 0u;
+    for (; i < l.count; i++) {
+        output[i] = (int8_t)clamp(linear_sum(&l, coarse[i], fine[i]), l.low, l.high);
     }
 }
 

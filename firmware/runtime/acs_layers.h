@@ -92,7 +92,7 @@ typedef struct {
 typedef struct {
     acs_add_t add;       /**< `count` is not looked at. */
     bool result_is_fine; /**< The convolution's result is the fine addend, else the coarse one. */
-    uint16_t rows;       /**< Rows that are convolved before they are added. */
+    uint16_t rows;       /**< Rows that are convolved before they are added; the kernels of set `acs` know better. */
 } acs_residual_t;
 
 /**
@@ -127,7 +127,7 @@ typedef struct {
     const int32_t *bias, *multiplier, *shift; /**< [output channels] each. */
     const int32_t *words;   /**< Weights as the form wants them. */
     const int32_t *finish;  /**< Bias and requantisation as the form wants them. */
-    const acs_residual_t *residual; /**< Or NULL. Needs output_groups to be 1, and the form ACS_PLAIN. */
+    const acs_residual_t *residual; /**< Or NULL. Needs output_groups to be 1. */
 } acs_conv_t;
 
 /** A depthwise convolution. Weights: [group][kernel height][kernel width][channels / groups]. */

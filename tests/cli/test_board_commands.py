@@ -122,7 +122,8 @@ def test_monitor_of_an_echo(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_refusals(built: Path, inputs: Path, run: Run) -> None:
-    assert run("flash", built, "--probe", "magic").refusal == "--probe is one of stlink, jlink, uart, gdb, not 'magic'"
+    unknown = run("flash", built, "--probe", "magic")
+    assert unknown.refusal == "--probe is one of stlink, jlink, cmsis-dap, uart, gdb, not 'magic'"
     assert run("flash", inputs.parent).refusal.endswith("(acsgen.json is missing): acsgen generate makes one")
     assert "start the probe's GDB server" in run("flash", built, "--probe", "gdb").refusal
     assert run("monitor", "/dev/none").refusal.startswith("cannot open port /dev/none (no such file or directory); ")

@@ -82,7 +82,7 @@ def test_refusals(run: Run, built: Path, samples: Path, tmp_path: Path) -> None:
         f"{tmp_path / 'nowhere'}: no project of acsgen's (acsgen.json is missing): acsgen generate makes one"
     )
     assert (
-        run("profile", built, "--engine", "renode").refusal == "no engine is called 'renode'; there are: qemu, unicorn"
+        run("profile", built, "--engine", "renode").refusal == "no engine is called 'renode': there are qemu, unicorn"
     )
     assert run("profile", built, "--flash", "stm32f406").refusal == (
         "no board is called 'stm32f406'; did you mean stm32f405?"

@@ -24,7 +24,7 @@ from acsgen.golden.operators import compute
 from acsgen.graph import Add, AvgPool, Conv2D, DepthwiseConv2D, MaxPool, Tensor
 from acsgen.graph.ops import Padding, Requantize
 from acsgen.plan.acs_forms import MAX_PAIRED_SUM, conv_forms, finishes_shortly
-from acsgen.plan.conv_case import ConvCase, conv_case
+from acsgen.plan.conv_case import ConvCase, Form, conv_case
 from acsgen.plan.kernel_sets import no_scratch
 from tests.firmware.calls import (
     POISON,
@@ -125,12 +125,22 @@ def formed(case: cases.Case, groups: tuple[int, ...], form: str) -> tuple[Any, .
     return (FORM_NUMBERS[form], *arrays)
 
 
+def offers(kernels: Kernels, case: cases.Case, groups: tuple[int, ...]) -> dict[str, Form]:
+    """By name, the forms that the kernel set offers."""
+    offer = kernels.kernel_set.conv_forms
+    return {} if offer is None else {form.name: form for form in offer(as_conv_case(case, groups))}
+
+
 def forms_of(kernels: Kernels, case: cases.Case, groups: tuple[int, ...]) -> list[str]:
     """The forms that the kernel set offers, and those that are exact as well."""
-    offer = kernels.kernel_set.conv_forms
-    offered = {"plain"} if offer is None else {form.name for form in offer(as_conv_case(case, groups))}
+    offered = set(offers(kernels, case, groups)) or {"plain"}
     always = ALWAYS.get(kernels.kernel_set.name, set())
     return ["plain"] if offered == {"plain"} else sorted({"plain", *always, *offered})
+
+
+def room_for(form: Form | None, banded: bool = False) -> int:
+    """The scratch that the planner gives; plenty for a form that it does not offer."""
+    return form.scratch_bytes + (form.band_bytes if banded else 0) if form else SCRATCH
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -150,8 +160,9 @@ def test_conv(judged: Kernels, draw: Callable[[Rng, int], cases.Case], groups: i
         assert isinstance(case.op, Conv2D)
         scratch = judged.kernel_set.conv_scratch(case.op.kernel, x.shape[2] // groups) + int(rng.choice(SPARE))
         expected = laid_out(y, output_groups, expanded(active, output_groups))
+        offered = offers(judged, case, (groups, output_groups))
         for form in forms_of(judged, case, (groups, output_groups)):
-            room = SCRATCH if judged.kernel_set.conv_forms else scratch
+            room = room_for(offered.get(form)) if judged.kernel_set.conv_forms else scratch
             arguments = (*conv_arguments(case, groups, output_groups, 0, form), active, grouped(x, groups), room)
             why = f"seed {seed}, {form}: {case.op}, {active}"
             calls.append(Call(request("conv", *arguments), expected, why))
@@ -209,10 +220,12 @@ def test_conv_join(judged: Kernels) -> None:
         output_groups = some_divisor(rng, y.shape[2])
         outputs = random_list(rng, output_groups)
         expected = laid_out(y, output_groups, expanded(outputs, output_groups))
+        offered = offers(judged, case, (groups, output_groups))
         for form in forms_of(judged, case, (groups, output_groups)):
             arguments = (*conv_arguments(case, groups, output_groups, limit, form), active, outputs)
             why = f"seed {seed}, {form}: {case.op}, {active} of {groups}, limit {limit}, outputs {outputs}"
-            calls.append(Call(request("conv_join", *arguments, grouped(garbage, groups), SCRATCH), expected, why))
+            room = room_for(offered.get(form))
+            calls.append(Call(request("conv_join", *arguments, grouped(garbage, groups), room), expected, why))
             forms[form] += 1
     assert_outputs(judged, calls)
     assert_forms(judged, forms)
@@ -221,7 +234,7 @@ def test_conv_join(judged: Kernels) -> None:
 
 def test_residual(judged: Kernels) -> None:
     """Added to another tensor band by band: of one image, and of several groups, active or not."""
-    calls = []
+    calls, forms = [], Counter[str]()
     for seed in range(150):
         rng = np.random.default_rng(seed)
         case, groups = join_case(rng)
@@ -245,33 +258,19 @@ def test_residual(judged: Kernels) -> None:
         image, weights = x.size + 4, (conv.weights.size // conv.weights.shape[3]) * x.shape[2] + 4
         scratch = judged.kernel_set.conv_scratch(conv.kernel, x.shape[2]) + rows * y.shape[1] * y.shape[2] + 4
         scratch += image + weights if groups > 1 else 0
-        call_bytes = request(
-            "residual", *conv_arguments(case, groups, 1, int(rng.integers(0, groups)), "plain"), y.size, *how,
-            fine is result, rows, active, grouped(x, groups), addend, scratch,
-        )  # fmt: skip
-        why = f"seed {seed}: {conv}, {count} of {groups} groups, {rows} rows"
-        calls.append(Call(call_bytes, grouped(expected, 1), why))
+        offered = offers(judged, case, (groups, 1))
+        limit = int(rng.integers(0, groups))
+        for form in forms_of(judged, case, (groups, 1)):
+            room = room_for(offered.get(form), banded=True) if judged.kernel_set.conv_forms else scratch
+            call_bytes = request(
+                "residual", *conv_arguments(case, groups, 1, limit, form), y.size, *how,
+                fine is result, rows, active, grouped(x, groups), addend, room,
+            )  # fmt: skip
+            why = f"seed {seed}, {form}: {conv}, {count} of {groups} groups, {rows} rows"
+            calls.append(Call(call_bytes, grouped(expected, 1), why))
+            forms[form] += 1
     assert_outputs(judged, calls)
-
-
-def test_forms_that_add_no_residual(judged: Kernels) -> None:
-    """Are refused: a plan has none, and a wrong sum would not be noticed."""
-    offer = judged.kernel_set.conv_forms
-    assert (offer is None) == (judged.kernel_set.band_bytes is not None)
-    if offer is None:
-        return
-    case = scratchy_case()
-    x, y = one_sample(case)
-    for groups in (1, 4):
-        form = offer(as_conv_case(case, (groups, 1)))[0]
-        arguments = conv_arguments(case, groups, 1, 0, form.name)
-        total = add_fields(
-            Add("add", ("a", "b"), "sum"), *(random_tensor(np.random.default_rng(1), n, y.shape) for n in "abs"), None
-        )
-        call_bytes = request(
-            "residual", *arguments, y.size, *total, False, 1, None, grouped(x, groups), grouped(y, 1), SCRATCH
-        )
-        assert form.name != "plain" and take_number(call(judged.program, call_bytes)) == 0
+    assert_forms(judged, forms)
 
 
 def random_tensor(rng: Rng, name: str, shape: tuple[int, ...]) -> Tensor:
@@ -328,8 +327,7 @@ def test_too_small_a_scratch_is_refused(judged: Kernels) -> None:
     case, _ = closed_input(case, 4, active)
     x, y = one_sample(case)
     needed = prod(x.shape) // 2 + op.weights.size // 2 + 4 * op.weights[0].size // 2
-    offer = judged.kernel_set.conv_forms
-    form = None if offer is None else offer(as_conv_case(case, (4, 1)))[0]
+    form = next(iter(offers(judged, case, (4, 1)).values()), None)
     sizes = [*range(0, needed + 64, 7), *([form.scratch_bytes] if form else [])]
     arguments = (*conv_arguments(case, 4, 1, 2, form.name if form else "plain"), active, None, grouped(x, 4))
     reader = call(judged.program, *(request("conv_join", *arguments, size) for size in sizes))

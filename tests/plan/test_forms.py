@@ -51,7 +51,7 @@ def test_other_kernel_sets_take_plain_constants() -> None:
 
 
 def form(name: str, constants: int, instructions: int, scratch: int = 0) -> Form:
-    return Form(name, scratch, constants, instructions, "")
+    return Form(name, scratch, 0, constants, instructions, "")
 
 
 def test_the_most_for_a_byte_comes_first() -> None:

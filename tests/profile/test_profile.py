@@ -16,6 +16,7 @@ from acsgen.errors import AcsgenError
 from acsgen.plan.document import read_plan
 from acsgen.profile import Profile, listing, profile
 from acsgen.profile.counts import total
+from acsgen.profile.engines import engines_for
 from acsgen.profile.profile import random_inputs
 from acsgen.quantize.acsq import load_acsq
 from acsgen.target.boards import load_board, read_board
@@ -140,6 +141,14 @@ def test_unicorn_where_there_is_no_qemu(project: Path, tmp_path: Path, monkeypat
         assert other.engine == "unicorn" and costs(other) == costs(usual)
     with pytest.raises(AcsgenError, match="running needs qemu-system-"):
         profile(project, engine="qemu")
+
+
+def test_who_can_count() -> None:
+    """As `verify` chooses, but that here Unicorn also knows RISC-V: it need not boot the firmware."""
+    can = {name: engines_for(load_board(name), "EM_ARM") for name in ("stm32f405", "pico", "mps3-an547")}
+    assert can == {"stm32f405": ENGINES, "pico": ("unicorn",), "mps3-an547": ("qemu",)}
+    assert engines_for(load_board("riscv32-virt"), "EM_RISCV") == ENGINES
+    assert engines_for(load_board("xtensa-sim"), "EM_XTENSA") == ("qemu",)
 
 
 def test_firmware_without_a_line_table(project: Path, tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from elftools.elf.elffile import ELFFile
 
 from acsgen.emit.surroundings import project_files
+from acsgen.target import unicorn_emulator
 from acsgen.target.boards import Board, list_boards, load_board
 from acsgen.target.build import LOG_NAME, BuildResult, build
 from acsgen.target.emulator import Emulator
@@ -117,6 +119,31 @@ def test_the_image_runs_over_its_own_uart(with_uart: Board, built_chips: dict[st
     assert seen[1].instructions - seen[0].instructions == 1000 * INSTRUCTIONS_PER_ROUND
     assert with_uart.setup is not None
     assert bits_a_second(with_uart.setup.uart.hertz_at_reset) == pytest.approx(BAUD, rel=0.02)
+
+
+DHCSR = 0xE000EDF0
+
+
+@pytest.mark.parametrize(("halting", "calls"), [(0, 1), (1, 0)])
+def test_no_semihosting_call_where_it_would_halt_the_core(
+    built_chips: dict[str, BuildResult], monkeypatch: pytest.MonkeyPatch, halting: int, calls: int
+) -> None:
+    """Programs that flash may leave halting debug on: the firmware then takes the UART without asking."""
+    name, seen = "bluepill-f103c8", []
+    load, serve = unicorn_emulator._Core._load, unicorn_emulator._Core._serve
+
+    def read(self: Any, uc: Any, offset: int, size: int, base: int) -> int:
+        return halting if base + offset == DHCSR else load(self, uc, offset, size, base)
+
+    def count(self: Any) -> bool:
+        seen.append(self._exception)
+        return serve(self)
+
+    monkeypatch.setattr(unicorn_emulator._Core, "_load", read)
+    monkeypatch.setattr(unicorn_emulator._Core, "_serve", count)
+    with UnicornEmulator(load_board(name), built_chips[name].elf, transport="uart") as emulator:
+        assert emulator.run(fake_input(5)).output.tolist() == fake_input(5)[::-1].tolist()
+    assert len([exception for exception in seen if exception is not None]) == calls
 
 
 def speed(board: Board, written: dict[int, int]) -> Callable[[int], float]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,11 +104,21 @@ def test_a_run_that_takes_long_gets_the_time_it_needs(elf: BuildResult, monkeypa
         assert device.link._tag > before + 1
 
 
+def test_a_counter_that_stands_still(elf: BuildResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its 0 is no measurement; where tensors were sent it is what was agreed."""
+    with serial_board(BOARD, elf.elf) as (port, _), Device(BOARD, port) as device:
+        real = device.link.run
+        monkeypatch.setattr(device.link, "run", lambda *sent, **more: replace(real(*sent, **more), ticks=0))
+        assert device.run(fake_input(), tensors=True).ticks == 0
+        with pytest.raises(AcsgenError, match="model fake ran, but the firmware's counter stands still: is its clock"):
+            device.run(fake_input())
+
+
 def test_only_one_may_talk_to_a_board(elf: BuildResult) -> None:
     with (
         serial_board(BOARD, elf.elf) as (port, _),
         Device(BOARD, port),
-        pytest.raises(AcsgenError, match=rf"cannot open port {port} \(resource temporarily unavailable\); there "),
+        pytest.raises(AcsgenError, match=rf"cannot open port {port} \(another program uses it\); there "),
     ):
         SerialStream(port)
 
@@ -118,6 +129,7 @@ def test_only_one_may_talk_to_a_board(elf: BuildResult) -> None:
         ("/dev/no-such-port", "no such file or directory"),
         ("socket://127.0.0.1:1", "connection refused"),
         ("socket://nowhere", ".*"),
+        (__file__, "inappropriate ioctl for device"),
         ("nonsense://1", "invalid URL, protocol 'nonsense' not known"),
     ],
 )

@@ -52,6 +52,20 @@ def test_programs_that_flash_are_optional(tmp_path: Path, monkeypatch: pytest.Mo
     assert check.found == "openocd, st-flash, stm32flash"
 
 
+def test_the_hosts_compiler_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `profile` compiles for the host, with gcc or whatever is called cc."""
+    (check,) = (check for check in doctor.checks() if check.name == "gcc")
+    assert (check.ok, check.needed) == (True, "optional, for profile") and check.found.startswith("gcc ")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    (check,) = (check for check in doctor.checks() if check.name == "gcc")
+    assert check.ok and check.found == "missing: apt-get install -y --no-install-recommends gcc libc6-dev"
+    (tmp_path / "cc").write_text("#!/bin/sh\necho clang 14\n", encoding="utf-8")
+    (tmp_path / "cc").chmod(0o755)
+    (check,) = (check for check in doctor.checks() if check.name == "cc")
+    assert check.found == "clang 14"
+
+
 def test_what_only_emulated_boards_need_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     by_name = {check.name: check for check in doctor.checks()}

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +23,11 @@ from esp32_mock_bootloader import mock_bootloader
 
 import acsgen.target.flash
 from acsgen.errors import AcsgenError
-from acsgen.target.boards import Board, Upload, load_board
+from acsgen.target.boards import Board, Upload, list_boards, load_board
 from acsgen.target.build import BuildResult
 from acsgen.target.device import Device
 from acsgen.target.emulator import Emulator
-from acsgen.target.flash import Probe, find_program, flash, probes_of
+from acsgen.target.flash import _PROTOCOLS, Probe, find_program, flash, probes_of
 from acsgen.target.link import LinkClient
 from acsgen.target.stream import SocketStream
 from tests.target.fake_project import FINGERPRINT, fake_input, make_project
@@ -130,6 +131,14 @@ def test_nothing_answers(project: Path) -> None:
     os.close(master)
 
 
+def test_port_that_cannot_be_opened(project: Path) -> None:
+    """One that is not there; the real stm32flash with a name that is none: its third line says why."""
+    with pytest.raises(AcsgenError, match=r"^there is no port /dev/none; there (are: /dev|is no serial)"):
+        flash(project, BOARD, port="/dev/none")
+    with pytest.raises(AcsgenError, match=r"stm32flash did not flash stm32f405: Failed to open port: none; start"):
+        flash(project, BOARD, port="none")
+
+
 @contextmanager
 def waiting_for_gdb(folder: Path) -> Iterator[tuple[str, socket.socket]]:
     """An STM32F405 in QEMU without any firmware, stopped; yields the address of its GDB server, and its UART."""
@@ -148,7 +157,8 @@ def waiting_for_gdb(folder: Path) -> Iterator[tuple[str, socket.socket]]:
 def test_gdb(project: Path, tmp_path: Path) -> None:
     """GDB loads into QEMU's server, as it would through a debug probe, compares, and lets the firmware run."""
     with waiting_for_gdb(tmp_path) as (server, uart):
-        assert flash(project, BOARD, port=server, probe="gdb").program == "gdb-multiarch"
+        assert flash(project, BOARD, port=server, probe="gdb", log=tmp_path / "log").program == "gdb-multiarch"
+        assert "Section" in (said := (tmp_path / "log").read_text("utf-8")) and "rror" not in said
         assert LinkClient(SocketStream(uart, lambda: "QEMU has ended")).connect().fingerprint == FINGERPRINT
 
 
@@ -161,13 +171,15 @@ def test_gdb_ends_with_0_whatever_happens(project: Path, tools: Path, said: str)
         flash(project, BOARD, port="localhost:3333", probe="gdb")
 
 
-OPENOCD_PROGRAM = "program {{{image}}} 0x08000000 verify reset exit"
+#: The last: let it run, and turn halting debug off (DHCSR), or a semihosting call halts the core. Ends OpenOCD.
+OPENOCD_LETS_RUN = "reset run; mww 0xe000edf0 0xa05f0000; shutdown"
+OPENOCD_PROGRAM = ["-c", "program {{{image}}} 0x08000000 verify", "-c", OPENOCD_LETS_RUN]
 FAKED: dict[str, tuple[Probe, list[str]]] = {
     "st-flash": ("stlink", ["--reset", "write", "{image}", "0x08000000"]),
-    "openocd-stlink": ("stlink", ["-f", "interface/stlink.cfg", "-f", "target/stm32f4x.cfg", "-c", OPENOCD_PROGRAM]),
+    "openocd-stlink": ("stlink", ["-f", "interface/stlink.cfg", "-f", "target/stm32f4x.cfg", *OPENOCD_PROGRAM]),
     "openocd-jlink": (
         "jlink",
-        ["-f", "interface/jlink.cfg", "-c", "transport select swd", "-f", "target/stm32f4x.cfg", "-c", OPENOCD_PROGRAM],
+        ["-f", "interface/jlink.cfg", "-c", "transport select swd", "-f", "target/stm32f4x.cfg", *OPENOCD_PROGRAM],
     ),
 }
 
@@ -192,9 +204,10 @@ def test_probes_that_need_hardware(
 
 
 def test_a_probe_that_is_not_connected(project: Path, tools: Path) -> None:
-    script(tools / "st-flash", 'echo st-flash 1.7.0; echo "Couldn\'t find any ST-Link devices"; exit 255')
+    said = "2026-11-24T18:28:07 WARN usb.c: Couldn't find any ST-Link devices"
+    script(tools / "st-flash", f'echo st-flash 1.7.0; echo "{said}"; exit 255')
     with pytest.raises(
-        AcsgenError, match="Couldn't find any ST-Link devices; connect the probe's SWDIO, SWCLK and GND"
+        AcsgenError, match="stm32f405: Couldn't find any ST-Link devices; connect the probe's SWDIO, SWCLK and GND"
     ):
         flash(project, BOARD)
 
@@ -252,9 +265,72 @@ def test_esptool_comes_from_this_environment(monkeypatch: pytest.MonkeyPatch, tm
     assert find_program("esptool") == [str(Path(sys.executable).parent / "esptool")]
 
 
-def test_ways_of_a_board() -> None:
-    assert probes_of(BOARD) == ("stlink", "jlink", "uart", "gdb")
-    assert probes_of(load_board("mps2-an386")) == ()
+STM32: tuple[Probe, ...] = ("stlink", "jlink", "uart", "gdb")
+#: By what each board that exists can be flashed; an U575's ROM loader is none that stm32flash knows.
+PROBES_OF: dict[str, tuple[Probe, ...]] = {
+    **dict.fromkeys(("stm32f405", "bluepill-f103c8", "nucleo-f072rb", "nucleo-f411re", "nucleo-f446re"), STM32),
+    **dict.fromkeys(("nucleo-l476rg", "nucleo-l4r5zi", "nucleo-f746zg", "nucleo-f767zi", "nucleo-h743zi"), STM32),
+    "nucleo-u575zi-q": ("stlink", "jlink", "gdb"),
+    "microbit": ("jlink", "cmsis-dap", "gdb"),
+    "pico": ("cmsis-dap", "gdb"),
+    **dict.fromkeys(("esp32", "esp32-s3", "esp32-c3", "esp32-c6"), ("uart",)),
+}
+
+
+def test_ways_of_every_board() -> None:
+    """Those that exist in an emulator only have none."""
+    boards = [load_board(name) for name in list_boards()]
+    assert {board.name: probes_of(board) for board in boards if probes_of(board)} == PROBES_OF
+    assert {board.name for board in boards if board.is_bare and not board.uploads} == {
+        board.name for board in boards if not probes_of(board)
+    }
+
+
+WAYS = [(board, upload) for board in map(load_board, PROBES_OF) for upload in board.uploads]
+
+
+@pytest.mark.parametrize(("board", "upload"), WAYS, ids=[f"{board.name}-{upload.protocol}" for board, upload in WAYS])
+def test_every_way_of_every_board(
+    project: Path, tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch, board: Board, upload: Upload
+) -> None:
+    """Its probe finds it where only its program is installed; the image goes to the start of the board's flash."""
+    probe = next(each for each, protocols in _PROTOCOLS.items() if upload.protocol in protocols)
+    program, said = upload.command[0], tmp_path / "said"
+    script(tools / program, f'printf "%s\\n" "$@" > "{said}"')
+    monkeypatch.setattr(
+        acsgen.target.flash, "find_program", lambda wanted: find_program(wanted) if wanted == program else None
+    )
+    result = flash(project, board, probe=probe, port=os.devnull if probe == "uart" else None)
+    assert (result.program, result.probe) == (program, probe)
+    start = f"{board.flash.base:#010x}"
+    lasts = {
+        "openocd": ["-c", f"program {{{result.image}}} {start} verify", "-c", OPENOCD_LETS_RUN],
+        "st-flash": ["--reset", "write", str(result.image), start],  # which always verifies
+        "stm32flash": ["-w", str(result.image), "-v", "-g", start, os.devnull],
+    }[program]
+    assert said.read_text("utf-8").splitlines()[-len(lasts) :] == lasts
+
+
+def test_openocd_has_the_scripts() -> None:
+    """The real one reads them and ends; nothing is connected or written."""
+    commands = {
+        upload.command
+        for name in list_boards()
+        for upload in load_board(name).uploads
+        if upload.command[0] == "openocd"
+    }
+    assert len(commands) >= 16
+    for *configuration, _, order, _, end in commands:
+        assert order.startswith("program ") and end == OPENOCD_LETS_RUN
+        done = subprocess.run([*configuration, "-c", "shutdown"], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, (configuration, done.stderr)
+
+
+def test_without_a_probe_it_is_the_boards_first_way(project: Path, tools: Path) -> None:
+    script(tools / "openocd", "true")
+    for name in ("pico", "microbit", "nucleo-u575zi-q"):
+        result = flash(project, load_board(name))
+        assert (result.probe, result.program) == ("stlink" if name.startswith("nucleo") else "cmsis-dap", "openocd")
 
 
 def test_platformio_flashes_what_needs_a_framework(
@@ -301,10 +377,12 @@ ESP = replace(BOARD, core="rv32imc", uploads=(Upload("esptool", ("esptool", "$UP
         (NO_TOOL, {}, "flashing over stlink needs no-such-flasher; install it: .*apt-get install .*stm32flash"),
         (NO_TOOL, {"probe": "jlink"}, "stm32f405 is not flashed over jlink; it is over: stlink, gdb"),
         (BOARD, {"probe": "uart"}, r"over uart needs --port; start the chip's ROM loader \(BOOT0 high"),
+        (BOARD, {"probe": "jlink", "port": "/dev/none"}, "flashing stm32f405 over jlink takes no --port: leave it out"),
+        (load_board("pico"), {"port": "/dev/none"}, "flashing pico over cmsis-dap takes no --port: leave it out"),
         (BOARD, {"probe": "gdb"}, "over gdb needs --port; start the probe's GDB server"),
     ],
 )
-def test_refusals(project: Path, board: Board, options: dict[str, Probe], message: str) -> None:
+def test_refusals(project: Path, board: Board, options: dict[str, Any], message: str) -> None:
     with pytest.raises(AcsgenError, match=message):
         flash(project, board, **options)
 

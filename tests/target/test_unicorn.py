@@ -142,7 +142,7 @@ def test_the_engine_is_what_is_installed(board: Board, tmp_path: Path, monkeypat
     monkeypatch.setattr(engines, "is_installed", lambda: False)
     with pytest.raises(AcsgenError, match="running needs qemu-system-arm; install it"):
         open_emulator(board, tmp_path)
-    with pytest.raises(AcsgenError, match="board esp32 has no emulator; use a real one"):
+    with pytest.raises(AcsgenError, match="board esp32 has no emulator; name a real one: --on PORT"):
         choose_engine(load_board("esp32"))
     with pytest.raises(AcsgenError, match="has no emulator"):
         choose_engine(replace(load_board("mps3-an547"), emulator=None))

@@ -42,8 +42,11 @@
 /** Words of a quad in the table `finish`. */
 #define ACS_FINISH_WORDS 16u
 
-/** Image rows of a window: what lies below each other in memory. */
-#define ACS_WINDOW_ROWS 4u
+/** Rows of output that are computed from one window. */
+#define ACS_SERVED_ROWS 2u
+
+/** Image rows of a window, by the stride: what lies below each other in memory. */
+#define ACS_WINDOW_ROWS(stride) ((ACS_SERVED_ROWS - 1u) * (stride) + 3u)
 
 /** Neighbouring pairs that are active: from byte `begin` up to byte `end` of a quad's weights. */
 typedef struct {
@@ -56,12 +59,13 @@ typedef struct {
     const int32_t *weights;  /**< Of the quad. */
     const int32_t *finish;   /**< Of the quad. */
     int8_t *output;          /**< Of the first pixel: four bytes are written to every pixel. */
-    const acs_run_t *runs;   /**< At least one, none of them empty. */
+    const acs_run_t *runs;   /**< Columns: at least one, none of them empty. */
     const acs_run_t *end;
     uint32_t tiles;          /**< At least one. */
     uint32_t output_step;    /**< Bytes from one pixel's output to the next one's. */
     uint32_t pair_step;      /**< Windows: bytes from one pair's words to the next one's; Winograd: of two tiles. */
-    uint32_t point_bytes;    /**< Winograd: weights of a quad at one point. */
+    const int32_t *stop;     /**< Windows, Winograd's first point: behind the weights of the active pairs. */
+    uint32_t point_bytes;    /**< Winograd: from a point's weights to the next one's. */
     int32_t *sums;           /**< Winograd: [ACS_WINOGRAD_SUMS] memory. */
     uint32_t row_step;       /**< Winograd: bytes from an output row to the next. */
     uint32_t rows, row_pixels; /**< Set `acs_rv32`, windows: output rows and their pixels. */
@@ -71,13 +75,16 @@ typedef struct {
  * Computes a row of tiles.
  *
  * acs_tile_column_*: words are [tile][active pair][tap][2 pixels], one behind the other.
- * acs_tile_window_*: a 3x3 window; words are [active pair][image column][ACS_WINDOW_ROWS], the window's top
- * row first. The number is the stride: the distance of a tile's two windows.
+ * acs_tile_window_*: a 3x3 window; words are [active pair][image column][ACS_WINDOW_ROWS(stride)], the
+ * window's top row first. The number is the stride: the distance of a tile's two windows.
  */
 typedef void acs_tile_function_t(const acs_tile_t *tile);
 acs_tile_function_t acs_tile_column_paired, acs_tile_column_wide;
 acs_tile_function_t acs_tile_window_1_paired, acs_tile_window_1_wide;
 acs_tile_function_t acs_tile_window_2_paired, acs_tile_window_2_wide;
+
+/** Copies an even number of words, at least two; returns the place behind them. */
+int32_t *acs_copy_words(int32_t *to, const int32_t *from, const int32_t *end);
 
 /**
  * Winograd's F(2x2, 3x3) in integers. A tile is 2x2 pixels; from the 4x4 inputs d below it, and a filter g:
@@ -94,7 +101,7 @@ acs_tile_function_t acs_tile_window_2_paired, acs_tile_window_2_wide;
  * comes out is divisible by four. Sums may wrap on the way; four times the output must fit 32 bits.
  *
  * Transformed inputs: [two tiles][active pair][16 points][2 tiles]. Weights (ACS_WINOGRAD): [quad][16
- * points][pair of input channels][4 output channels]; a run is of the pairs of one point. Finish: [quad][4
+ * points][pair of input channels][4 output channels]. Finish: [quad][4
  * output channels]: four times the bias, multiplier, rounding, shift.
  */
 #define ACS_WINOGRAD_POINTS 16u
@@ -154,14 +161,14 @@ uint32_t acs_find_runs(const acs_source_t *source, uint32_t pair_bytes, acs_run_
 acs_stretch_t acs_next_stretch(const acs_source_t *source, uint16_t i, const acs_stretch_t *last);
 
 /**
- * Expands neighbouring pixels of a row into a window.
+ * Expands neighbouring pixels of a row into a window of so many rows, as strides need it.
  *
  * @param input      the first pixel's channels
  * @param words      words of the first pixel in the stretch's pair
  * @param pair_step  words from one pair to the next
  */
 void acs_expand_row(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
-                    const int8_t *input, int32_t *words, uint32_t pair_step);
+                    const int8_t *input, int32_t *words, uint32_t rows, uint32_t pair_step);
 
 /** The same with the words of neighbouring pixels side by side. */
 void acs_expand_line(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
@@ -171,9 +178,17 @@ void acs_expand_line(const acs_source_t *source, const acs_stretch_t *stretch, i
 void acs_expand_pixel(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point,
                       const int8_t *input, int32_t *words, uint32_t pair_step);
 
-/** Expands pixels of a source in fours to [tile][active pair][2 pixels], tiles being tile_words apart. */
+/** Input pixels under the windows of a 1x1 convolution, in the order of the output. */
+typedef struct {
+    const int8_t *pixel;  /**< Of a group, the next one. */
+    uint32_t step;        /**< Bytes to the one behind it in the row. */
+    int32_t to_next_row;  /**< Bytes more behind the last one of a row; less where that has been stepped over. */
+    uint32_t width, left; /**< Pixels of a row, from this one on. */
+} acs_walk_t;
+
+/** Expands pixels of a source in fours to [tile][active pair][2 pixels], tiles being tile_words apart; an even number. */
 void acs_expand_tiles(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
-                      const int8_t *input, int32_t *words, uint32_t tile_words);
+                      acs_walk_t walk, int32_t *words, uint32_t tile_words);
 
 /**
  * Work: the output channels that read one source. Of the output groups in the list those from the
@@ -188,6 +203,9 @@ typedef struct {
     int8_t *output; /**< The whole tensor. */
     acs_scratch_t scratch;
 } acs_job_t;
+
+/** Scratch, one piece after the other. bytes: a multiple of four. NULL: there is too little. */
+void *acs_take(acs_scratch_t *scratch, uint32_t bytes);
 
 /** Taps of a 3x3 window of neighbours that moves by 1 or 2 pixels and has room for a tile in every row. */
 bool acs_is_window(const acs_conv_t *layer);
@@ -220,18 +238,31 @@ static inline bool acs_writes_in_place(const acs_conv_t *layer)
     return acs_output_step(layer) % ACS_QUAD == 0;
 }
 
+/** Bytes of a strip of so many pixels that is added to a residual; 0 without one. */
+static inline uint32_t acs_band_bytes(const acs_conv_t *layer, uint32_t pixels)
+{
+    return layer->residual == NULL ? 0u : (pixels * layer->output.channels + 3u) & ~3u;
+}
+
 /** Neighbouring rows of output pixels that are computed from what is expanded. */
 typedef struct {
     acs_tile_function_t *function;
-    acs_tile_t tile;  /**< Of the first row: words, runs, end, tiles, pair_step. */
+    acs_tile_t tile;  /**< Of the first row: words, tiles, pair_step, what Winograd needs. */
     uint32_t odd;     /**< Words from the first tile to one that ends with an odd last pixel; 0: there is none. */
-    uint32_t rows;    /**< The words of a row lie one word behind those of the row before. */
+    uint32_t rows;
+    uint32_t row_words; /**< From the words of a row to those of the next. */
     uint32_t pixel;   /**< Index of the first row's first pixel. */
-    uint32_t pixels;  /**< Of a row. */
+    uint32_t pixels;  /**< Of a row; Winograd: of two. */
+    uint32_t outputs; /**< Pixels of the strip. */
     int8_t *row;      /**< [4 * pixels, at least 8] for a quad's output; NULL: it is written in place. */
+    int8_t *band;     /**< [outputs * channels] to be added to the output; NULL: no residual. */
+    int32_t *weights; /**< [active words of a quad] receives its weights; NULL: they are read in flash. */
+    const acs_run_t *runs, *end; /**< In flash, of a point. */
+    uint32_t points;             /**< 1, or ACS_WINOGRAD_POINTS. */
+    uint32_t point_bytes;        /**< Weights of a quad at one point, in flash. */
 } acs_strip_t;
 
-/** Computes every quad of a job that has an active channel. */
+/** Computes every quad of a job that has an active channel, and adds the strip to the residual. */
 void acs_compute_quads(const acs_job_t *job, const acs_strip_t *strip);
 
 #endif /* ACS_DSP_H */

@@ -51,81 +51,125 @@ static void expand_pixel(const acs_job_t *job, const columns_t *columns, uint32_
     }
 }
 
-/* Whether an output pixel reads just the input pixel of the same index, in fours. */
-static bool is_flat(const acs_job_t *job)
+/* Whether every output pixel reads just one input pixel, in fours. */
+static bool is_single(const acs_job_t *job)
 {
     const acs_conv_t *const layer = job->layer;
-    return layer->kernel.height * layer->kernel.width == 1 && layer->stride.height * layer->stride.width == 1 &&
-           layer->padding.height + layer->padding.width == 0 && layer->output.height <= layer->input.height &&
-           layer->output.width == layer->input.width && acs_fours(&job->source);
+    return layer->kernel.height * layer->kernel.width == 1 && layer->padding.height + layer->padding.width == 0 &&
+           (layer->output.height - 1u) * layer->stride.height < layer->input.height &&
+           (layer->output.width - 1u) * layer->stride.width < layer->input.width && acs_fours(&job->source);
+}
+
+/* A walk over the first image from what lies under an output pixel on. */
+static acs_walk_t walk_from(const acs_job_t *job, uint32_t pixel)
+{
+    const acs_conv_t *const layer = job->layer;
+    const uint32_t row = pixel / layer->output.width;
+    const uint32_t column = pixel % layer->output.width;
+    const uint32_t step = layer->stride.width * job->source.channels;
+    const uint32_t row_bytes = (uint32_t)layer->stride.height * layer->input.width * job->source.channels;
+    return (acs_walk_t){
+        .pixel = job->source.images + row * row_bytes + column * step,
+        .step = step,
+        .to_next_row = (int32_t)row_bytes - (int32_t)(layer->output.width * step),
+        .width = layer->output.width,
+        .left = layer->output.width - column,
+    };
 }
 
 /* `pixels` output pixels from the first one on. */
 static void expand_pixels(const acs_job_t *job, const columns_t *columns, uint32_t first, uint32_t pixels)
 {
-    if (!is_flat(job) || pixels % ACS_TILE_PIXELS != 0) {
+    if (!is_single(job) || pixels % ACS_TILE_PIXELS != 0) {
         for (uint32_t p = 0; p < pixels; p++) {
             expand_pixel(job, columns, first + p,
                          columns->words + p / ACS_TILE_PIXELS * columns->tile_words + p % ACS_TILE_PIXELS);
         }
         return;
     }
-    const uint32_t channels = job->source.channels;
-    const uint32_t image_bytes = acs_image_bytes(job->layer->input, channels);
+    const uint32_t image_bytes = acs_image_bytes(job->layer->input, job->source.channels);
     const uint16_t count = acs_list_count(job->source.active, job->source.groups);
+    const acs_walk_t walk = walk_from(job, first);
     acs_stretch_t stretch = {0, 0, 0};
     for (uint16_t i = 0; i < count; i++) {
         stretch = acs_next_stretch(&job->source, i, &stretch);
-        acs_expand_tiles(&job->source, &stretch, job->layer->input_zero_point, pixels,
-                         job->source.images + stretch.group * image_bytes + first * channels, columns->words,
+        acs_walk_t of_group = walk;
+        of_group.pixel += stretch.group * image_bytes;
+        acs_expand_tiles(&job->source, &stretch, job->layer->input_zero_point, pixels, of_group, columns->words,
                          columns->tile_words);
     }
+}
+
+/* Tiles from which on a quad's weights are quicker copied than read in flash every time. */
+#define MANY_TILES 4u
+
+/* Scratch: the runs; then a row of output for each tile where a quad is not written in place, what is added to a
+ * residual, and as many tiles as fit; the weights of a quad, if they are to be copied. Returns the tiles, 0: too
+ * little. */
+static uint32_t take_tiles(const acs_job_t *job, acs_strip_t *strip, columns_t *columns, acs_run_t *whole)
+{
+    const acs_conv_t *const layer = job->layer;
+    const uint32_t pixels = (uint32_t)layer->output.height * layer->output.width;
+    const uint16_t count = acs_list_count(job->source.active, job->source.groups);
+    const uint32_t pair_bytes = 4 * acs_pair_words(layer);
+    acs_scratch_t scratch = job->scratch;
+    acs_run_t *const runs = acs_take(&scratch, (count > 0 ? count : 1u) * (uint32_t)sizeof *runs);
+    if (runs == NULL) {
+        return 0;
+    }
+    strip->runs = runs;
+    strip->end = runs + acs_find_runs(&job->source, pair_bytes, runs, &columns->pairs);
+    columns->tile_words = columns->pairs * columns->taps * ACS_TILE_PIXELS;
+    const bool in_place = acs_writes_in_place(layer) && pixels > 1;
+    const uint32_t row_bytes = in_place ? 0u : ACS_QUAD * ACS_TILE_PIXELS;
+    const uint32_t tile_bytes = 4 * columns->tile_words + row_bytes + acs_band_bytes(layer, ACS_TILE_PIXELS);
+    const uint32_t all = (pixels + 1) / ACS_TILE_PIXELS;
+    const uint32_t copied = columns->pairs * pair_bytes;
+    strip->point_bytes = pair_bytes * acs_pairs(&job->source);
+    strip->tile.point_bytes = copied;
+    uint32_t room = scratch.bytes / tile_bytes;
+    strip->tile.runs = strip->runs;
+    strip->tile.end = strip->end;
+    if (all >= MANY_TILES && scratch.bytes >= copied + MANY_TILES * tile_bytes) {
+        room = (scratch.bytes - copied) / tile_bytes;
+        *whole = (acs_run_t){0, copied};
+        strip->tile.runs = whole;
+        strip->tile.end = whole + 1;
+        strip->weights = acs_take(&scratch, copied);
+    }
+    const uint32_t tiles = room < all ? room : all;
+    strip->row = in_place ? NULL : acs_take(&scratch, tiles * row_bytes);
+    strip->band = layer->residual == NULL ? NULL : acs_take(&scratch, tiles * acs_band_bytes(layer, ACS_TILE_PIXELS));
+    columns->words = acs_take(&scratch, 4 * tiles * columns->tile_words);
+    return tiles;
 }
 
 bool acs_conv_column(const acs_job_t *job)
 {
     const acs_conv_t *const layer = job->layer;
     const uint32_t pixels = (uint32_t)layer->output.height * layer->output.width;
-    const uint16_t count = acs_list_count(job->source.active, job->source.groups);
-    /* Scratch: the runs, a row of output where a quad is not written in place, as many tiles as fit. */
-    acs_run_t *const runs = job->scratch.data;
-    const uint32_t run_bytes = (count > 0 ? count : 1u) * (uint32_t)sizeof *runs;
-    if (job->scratch.bytes < run_bytes) {
-        return false;
-    }
     columns_t columns = {.taps = (uint32_t)layer->kernel.height * layer->kernel.width};
-    const uint32_t found = acs_find_runs(&job->source, 4 * acs_pair_words(layer), runs, &columns.pairs);
-    columns.tile_words = columns.pairs * columns.taps * ACS_TILE_PIXELS;
-    const bool in_place = acs_writes_in_place(layer) && pixels > 1;
-    const uint32_t tile_bytes = 4 * columns.tile_words + (in_place ? 0u : ACS_QUAD * ACS_TILE_PIXELS);
-    const uint32_t room = (job->scratch.bytes - run_bytes) / tile_bytes;
-    const uint32_t all = (pixels + 1) / ACS_TILE_PIXELS;
-    const uint32_t tiles = room < all ? room : all;
+    acs_run_t whole;
+    acs_strip_t strip = {
+        .function = layer->form == ACS_WIDE ? acs_tile_column_wide : acs_tile_column_paired, .rows = 1, .points = 1};
+    const uint32_t tiles = take_tiles(job, &strip, &columns, &whole);
     if (tiles == 0) {
         return false;
     }
-    int8_t *const row = (int8_t *)(runs + run_bytes / sizeof *runs);
-    columns.words = (int32_t *)(void *)(row + (in_place ? 0u : tiles * ACS_QUAD * ACS_TILE_PIXELS));
     memset(columns.words, 0, 4 * tiles * columns.tile_words);
-
-    acs_strip_t strip = {
-        .function = layer->form == ACS_WIDE ? acs_tile_column_wide : acs_tile_column_paired,
-        .tile = {.words = columns.words, .runs = runs, .end = runs + found},
-        .rows = 1,
-        .row = in_place ? NULL : row,
-    };
+    strip.tile.words = columns.words;
     for (uint32_t done = 0; done < pixels;) {
         uint32_t now = tiles * ACS_TILE_PIXELS < pixels - done ? tiles * ACS_TILE_PIXELS : pixels - done;
         if (now % ACS_TILE_PIXELS != 0 && now > 1) {
             now--;
-        } else if (now == 1 && done > 0) { /* the pixel before it comes again, so that no tile is half empty */
+        } else if (now == 1 && done > 0 && strip.band == NULL) { /* the pixel before it comes again: tiles are full */
             done--;
             now++;
         }
         expand_pixels(job, &columns, done, now);
         strip.tile.tiles = (now + 1) / ACS_TILE_PIXELS;
         strip.pixel = done;
-        strip.pixels = now;
+        strip.pixels = strip.outputs = now;
         acs_compute_quads(job, &strip);
         done += now;
     }

@@ -4,6 +4,17 @@
 
 #include "acs_portable.h"
 
+void *acs_take(acs_scratch_t *scratch, uint32_t bytes)
+{
+    void *const piece = scratch->data;
+    if (scratch->bytes < bytes) {
+        return NULL;
+    }
+    scratch->data = (int8_t *)piece + bytes;
+    scratch->bytes -= bytes;
+    return piece;
+}
+
 /* The i-th output group to compute. */
 static uint32_t group_at(const acs_job_t *job, uint32_t i)
 {
@@ -23,35 +34,38 @@ static bool any_active(const acs_job_t *job, uint32_t first, uint32_t end)
     return false;
 }
 
-/* A channel of a pixel in the output. */
-static int8_t *place_of(const acs_job_t *job, uint32_t channel, uint32_t pixel)
+/* A channel of a pixel of a strip. */
+static int8_t *place_of(const acs_job_t *job, const acs_strip_t *strip, uint32_t channel, uint32_t pixel)
 {
     const uint32_t each = acs_output_step(job->layer);
+    if (strip->band != NULL) {
+        return strip->band + (pixel - strip->pixel) * each + channel;
+    }
     const uint32_t pixels = (uint32_t)job->layer->output.height * job->layer->output.width;
     return job->output + (channel / each * pixels + pixel) * each + channel % each;
 }
 
 /* From a quad's row to where its channels belong. */
-static void scatter(const acs_job_t *job, const int8_t *row, uint32_t channel, uint32_t pixel, uint32_t pixels)
+static void scatter(const acs_job_t *job, const acs_strip_t *strip, uint32_t channel, uint32_t pixel)
 {
     const uint32_t each = acs_output_step(job->layer);
     for (uint32_t c = 0; c < ACS_QUAD && channel + c < job->last; c++) {
         if (any_active(job, channel + c, channel + c + 1)) {
-            int8_t *to = place_of(job, channel + c, pixel);
-            for (uint32_t p = 0; p < pixels; p++, to += each) {
-                *to = row[ACS_QUAD * p + c];
+            int8_t *to = place_of(job, strip, channel + c, pixel);
+            for (uint32_t p = 0; p < strip->pixels; p++, to += each) {
+                *to = strip->row[ACS_QUAD * p + c];
             }
         }
     }
 }
 
-/* A quad in all rows. tile: its weights, finish and output_step are set. */
-static void compute_quad(const acs_job_t *job, const acs_strip_t *strip, acs_tile_t *tile, uint32_t channel)
+/* A quad in all rows. tile: its weights, finish and output_step are set. output: its place, or the strip's row. */
+static void compute_quad(const acs_job_t *job, const acs_strip_t *strip, acs_tile_t *tile, uint32_t channel,
+                         int8_t *output)
 {
     uint32_t pixel = strip->pixel;
-    int8_t *output = strip->row == NULL ? place_of(job, channel, pixel) : strip->row;
     for (uint32_t r = 0; r < strip->rows; r++, pixel += strip->pixels) {
-        tile->words = strip->tile.words + r;
+        tile->words = strip->tile.words + r * strip->row_words;
         tile->tiles = strip->tile.tiles;
         tile->output = output;
         strip->function(tile);
@@ -64,58 +78,97 @@ static void compute_quad(const acs_job_t *job, const acs_strip_t *strip, acs_til
         if (strip->row == NULL) {
             output += strip->pixels * tile->output_step;
         } else {
-            scatter(job, strip->row, channel, pixel, strip->pixels);
+            scatter(job, strip, channel, pixel);
+        }
+    }
+}
+
+/* Copies a quad's weights of the active pairs; returns the place behind them. */
+static int32_t *copy_weights(const acs_strip_t *strip, const int32_t *from)
+{
+    int32_t *to = strip->weights;
+    if (strip->tile.point_bytes == strip->point_bytes) { /* all pairs: in one piece */
+        return acs_copy_words(to, from, from + strip->points * strip->point_bytes / 4);
+    }
+    for (uint32_t point = 0; point < strip->points; point++, from += strip->point_bytes / 4) {
+        for (const acs_run_t *run = strip->runs; run < strip->end; run++) {
+            to = acs_copy_words(to, from + run->begin / 4, from + run->end / 4);
+        }
+    }
+    return to;
+}
+
+/* Finds a quad's weights and finish; the weights are copied if the strip has room for them. */
+static void take_quad(const acs_job_t *job, const acs_strip_t *strip, uint32_t quad, acs_tile_t *tile)
+{
+    const int32_t *const from = job->layer->words + quad * acs_pair_words(job->layer) * acs_pairs(&job->source);
+    tile->finish = job->layer->finish + quad * ACS_FINISH_WORDS;
+    if (strip->weights == NULL) {
+        tile->weights = from;
+        tile->stop = from + (strip->end - 1)->end / 4;
+    } else {
+        const int32_t *const end = copy_weights(strip, from);
+        tile->weights = strip->weights;
+        tile->stop = strip->weights + (uint32_t)(end - strip->weights) / strip->points;
+    }
+}
+
+/* The part of a clamp that int8 does not do already. */
+static void clamp(const acs_conv_t *layer, uint32_t count, int8_t *values)
+{
+    if (layer->low > INT8_MIN || layer->high < INT8_MAX) {
+        acs_clamp_s8(count, (int8_t)layer->low, (int8_t)layer->high, values, values);
+    }
+}
+
+/* Quads that do not reach over groups. */
+static void compute_groups(const acs_job_t *job, const acs_strip_t *strip, acs_tile_t *tile)
+{
+    const uint32_t step = acs_output_step(job->layer);
+    tile->output_step = step;
+    for (uint32_t i = job->from; i < job->upto; i++) {
+        uint32_t channel = group_at(job, i) * step;
+        int8_t *output = place_of(job, strip, channel, strip->pixel);
+        for (const uint32_t end = channel + step; channel < end; channel += ACS_QUAD, output += ACS_QUAD) {
+            take_quad(job, strip, channel / ACS_QUAD, tile);
+            compute_quad(job, strip, tile, channel, output);
+        }
+    }
+}
+
+/* Quads by way of a row: each source's last one may not be full. */
+static void compute_rows(const acs_job_t *job, const acs_strip_t *strip, acs_tile_t *tile)
+{
+    const uint32_t each = job->last - job->first;
+    uint32_t quad = job->first / each * ((each + ACS_QUAD - 1) / ACS_QUAD);
+    tile->output_step = ACS_QUAD;
+    for (uint32_t channel = job->first; channel < job->last; channel += ACS_QUAD, quad++) {
+        if (any_active(job, channel, channel + ACS_QUAD)) {
+            take_quad(job, strip, quad, tile);
+            compute_quad(job, strip, tile, channel, strip->row);
         }
     }
 }
 
 void acs_compute_quads(const acs_job_t *job, const acs_strip_t *strip)
 {
-    const acs_conv_t *const layer = job->layer;
-    const uint32_t quad_words = acs_pair_words(layer) * acs_pairs(&job->source);
-    const uint32_t step = acs_output_step(layer);
     acs_tile_t tile = strip->tile;
-    if (strip->row == NULL) { /* quads do not reach over groups */
-        tile.output_step = step;
-        for (uint32_t i = job->from; i < job->upto; i++) {
-            uint32_t channel = group_at(job, i) * step;
-            const uint32_t quad = channel / ACS_QUAD;
-            tile.weights = layer->words + quad * quad_words;
-            tile.finish = layer->finish + quad * ACS_FINISH_WORDS;
-            for (const uint32_t end = channel + step; channel < end; channel += ACS_QUAD) {
-                compute_quad(job, strip, &tile, channel);
-                tile.weights += quad_words;
-                tile.finish += ACS_FINISH_WORDS;
-            }
-        }
-        return;
-    }
-    /* Sources before this one have as many quads each. */
-    const uint32_t each = job->last - job->first;
-    const uint32_t before = job->first / each * ((each + ACS_QUAD - 1) / ACS_QUAD);
-    tile.output_step = ACS_QUAD;
-    tile.weights = layer->words + before * quad_words;
-    tile.finish = layer->finish + before * ACS_FINISH_WORDS;
-    for (uint32_t channel = job->first; channel < job->last; channel += ACS_QUAD) {
-        if (any_active(job, channel, channel + ACS_QUAD)) {
-            compute_quad(job, strip, &tile, channel);
-        }
-        tile.weights += quad_words;
-        tile.finish += ACS_FINISH_WORDS;
+    (strip->row == NULL ? compute_groups : compute_rows)(job, strip, &tile);
+    if (strip->band != NULL) {
+        const uint32_t channels = job->layer->output.channels;
+        clamp(job->layer, strip->outputs * channels, strip->band);
+        acs_add_residual_s8(job->layer->residual, strip->outputs * channels, strip->band,
+                            job->output + strip->pixel * channels);
     }
 }
 
-/* What the tiles leave: a clamp that is narrower than int8. */
+/* The clamp of what has been written in place. */
 static void clamp_outputs(const acs_conv_t *layer, const acs_list_t *active, int8_t *output)
 {
     const uint32_t bytes = acs_image_bytes(layer->output, acs_output_step(layer));
     const uint16_t count = acs_list_count(active, layer->output_groups);
-    if (layer->low <= INT8_MIN && layer->high >= INT8_MAX) {
-        return;
-    }
-    for (uint16_t i = 0; i < count; i++) {
-        int8_t *const group = output + acs_list_at(active, layer->output_groups, i) * bytes;
-        acs_clamp_s8(bytes, (int8_t)layer->low, (int8_t)layer->high, group, group);
+    for (uint16_t i = 0; layer->residual == NULL && i < count; i++) {
+        clamp(layer, bytes, output + acs_list_at(active, layer->output_groups, i) * bytes);
     }
 }
 
@@ -132,9 +185,6 @@ bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t
 {
     if (layer->form == ACS_PLAIN) {
         return acs_portable_conv(layer, active, input, output, scratch);
-    }
-    if (layer->residual != NULL) {
-        return false;
     }
     const uint32_t channels = layer->input.channels / layer->input_groups;
     const uint32_t image_bytes = acs_image_bytes(layer->input, channels);
@@ -165,9 +215,6 @@ bool acs_conv_join_s8(const acs_conv_t *layer, const acs_list_t *active, const a
 {
     if (layer->form == ACS_PLAIN) {
         return acs_portable_conv_join(layer, active, outputs, input, output, scratch);
-    }
-    if (layer->residual != NULL) {
-        return false;
     }
     const acs_job_t job = {
         .layer = layer,

@@ -8,9 +8,10 @@
 
 #define KERNEL 3u
 
-/* The window in memory: [active pair][column][ACS_WINDOW_ROWS], columns with the padding around the image. */
+/* The window in memory: [active pair][column][height], columns with the padding around the image. */
 typedef struct {
     int32_t *words;
+    uint32_t height;    /* ACS_WINDOW_ROWS(stride) */
     uint32_t columns;   /* that windows reach */
     uint32_t pair_step; /* words */
     uint32_t pairs;
@@ -30,7 +31,7 @@ static void expand_row(const acs_job_t *job, const rows_t *rows, int32_t at, uin
     const uint32_t channels = job->source.channels;
     if (at < 0 || at >= layer->input.height) {
         for (uint32_t i = 0; i < rows->pairs * rows->columns; i++) {
-            rows->words[i * ACS_WINDOW_ROWS + slot] = 0;
+            rows->words[i * rows->height + slot] = 0;
         }
         return;
     }
@@ -45,76 +46,76 @@ static void expand_row(const acs_job_t *job, const rows_t *rows, int32_t at, uin
         stretch = acs_next_stretch(&job->source, i, &stretch);
         acs_expand_row(&job->source, &stretch, layer->input_zero_point, pixels,
                        job->source.images + stretch.group * image_bytes + (uint32_t)at * row_bytes,
-                       rows->words + stretch.pair * rows->pair_step + left * ACS_WINDOW_ROWS + slot,
+                       rows->words + stretch.pair * rows->pair_step + left * rows->height + slot, rows->height,
                        rows->pair_step);
     }
 }
 
-/* Stride 1 keeps the lower two rows, stride 2 the third one. */
+/* The rows that two windows share move to the top: two of stride 1, one of stride 2. */
 static void roll(const rows_t *rows, uint32_t stride)
 {
     int32_t *row = rows->words;
     int32_t *const end = row + rows->pairs * rows->pair_step;
     if (stride == 1) {
-        for (; row + ACS_WINDOW_ROWS < end; row += 2 * ACS_WINDOW_ROWS) {
+        for (; row + ACS_WINDOW_ROWS(1) < end; row += 2 * ACS_WINDOW_ROWS(1)) { /* two columns a turn */
             memcpy(row, row + 2, 2 * sizeof *row);
-            memcpy(row + ACS_WINDOW_ROWS, row + ACS_WINDOW_ROWS + 2, 2 * sizeof *row);
+            memcpy(row + ACS_WINDOW_ROWS(1), row + ACS_WINDOW_ROWS(1) + 2, 2 * sizeof *row);
         }
         if (row < end) {
             memcpy(row, row + 2, 2 * sizeof *row);
         }
     } else {
-        for (; row < end; row += ACS_WINDOW_ROWS) {
-            row[0] = row[2];
+        for (; row < end; row += ACS_WINDOW_ROWS(2)) {
+            row[0] = row[4];
         }
     }
 }
 
-/* Moves the window down to output row y: image rows that it has not yet are expanded. */
-static void move_to(const acs_job_t *job, const rows_t *rows, uint32_t y, uint32_t height)
+/* Moves the window down to output row y, for so many rows of output: image rows that it has not yet are expanded. */
+static void move_to(const acs_job_t *job, const rows_t *rows, uint32_t y, uint32_t served)
 {
     const uint32_t stride = job->layer->stride.height;
+    const uint32_t height = (served - 1) * stride + KERNEL;
     const int32_t top = (int32_t)(y * stride) - job->layer->padding.height;
     uint32_t slot = 0;
     if (y > 0) {
         roll(rows, stride);
-        slot = KERNEL - stride;
+        slot = rows->height - ACS_SERVED_ROWS * stride;
     }
     for (; slot < height; slot++) {
         expand_row(job, rows, top + (int32_t)slot, slot);
     }
 }
 
-/* Scratch, one piece after the other. */
-static void *take(acs_scratch_t *scratch, uint32_t bytes)
-{
-    void *const piece = scratch->data;
-    if (scratch->bytes < bytes) {
-        return NULL;
-    }
-    scratch->data = (int8_t *)piece + bytes;
-    scratch->bytes -= bytes;
-    return piece;
-}
-
-/* Runs and an empty window. false: the scratch is too small. */
-static bool begin(const acs_job_t *job, uint32_t pair_bytes, acs_scratch_t *scratch, acs_tile_t *tile, rows_t *rows)
+/* What a strip needs from the scratch: runs, an empty window. pair_bytes: weights of a pair, of one point.
+ * false: the scratch is too small. */
+static bool begin(const acs_job_t *job, uint32_t pair_bytes, acs_scratch_t *scratch, acs_strip_t *strip, rows_t *rows)
 {
     const uint16_t count = acs_list_count(job->source.active, job->source.groups);
-    acs_run_t *const runs = take(scratch, (count > 0 ? count : 1u) * (uint32_t)sizeof *runs);
+    acs_run_t *const runs = acs_take(scratch, (count > 0 ? count : 1u) * (uint32_t)sizeof *runs);
     if (runs == NULL) {
         return false;
     }
-    tile->runs = runs;
-    tile->end = runs + acs_find_runs(&job->source, pair_bytes, runs, &rows->pairs);
-    rows->pair_step = rows->columns * ACS_WINDOW_ROWS;
+    strip->runs = runs;
+    strip->end = runs + acs_find_runs(&job->source, pair_bytes, runs, &rows->pairs);
+    rows->pair_step = rows->columns * rows->height;
     const uint32_t bytes = (uint32_t)sizeof *rows->words * rows->pairs * rows->pair_step;
-    rows->words = take(scratch, bytes);
+    rows->words = acs_take(scratch, bytes);
     if (rows->words == NULL) {
         return false;
     }
     memset(rows->words, 0, bytes);
     return true;
+}
+
+/* Room for what is added to a residual. false: the scratch is too small. */
+static bool take_band(const acs_conv_t *layer, uint32_t rows, acs_scratch_t *scratch, acs_strip_t *strip)
+{
+    const uint32_t bytes = acs_band_bytes(layer, rows * layer->output.width);
+    if (bytes > 0) {
+        strip->band = acs_take(scratch, bytes);
+    }
+    return bytes == 0 || strip->band != NULL;
 }
 
 bool acs_conv_window(const acs_job_t *job)
@@ -126,18 +127,27 @@ bool acs_conv_window(const acs_job_t *job)
     const acs_conv_t *const layer = job->layer;
     const uint32_t stride = layer->stride.width;
     const uint32_t width = layer->output.width;
+    const uint32_t pair_bytes = 4 * acs_pair_words(layer);
     acs_scratch_t scratch = job->scratch;
-    rows_t rows = {.columns = (width - 1) * stride + KERNEL};
+    rows_t rows = {.height = ACS_WINDOW_ROWS(stride), .columns = (width - 1) * stride + KERNEL};
     acs_strip_t strip = {
         .function = functions[stride - 1][layer->form == ACS_WIDE],
-        .odd = width % ACS_TILE_PIXELS ? (width - ACS_TILE_PIXELS) * stride * ACS_WINDOW_ROWS : 0u,
+        .odd = width % ACS_TILE_PIXELS ? (width - ACS_TILE_PIXELS) * stride * ACS_WINDOW_ROWS(stride) : 0u,
+        .row_words = stride,
         .pixels = width,
+        .points = 1,
+        .point_bytes = pair_bytes * acs_pairs(&job->source),
     };
-    if (!begin(job, 4 * acs_pair_words(layer), &scratch, &strip.tile, &rows)) {
+    if (!begin(job, pair_bytes, &scratch, &strip, &rows) || !take_band(layer, ACS_SERVED_ROWS, &scratch, &strip)) {
+        return false;
+    }
+    strip.tile.point_bytes = rows.pairs * pair_bytes;
+    strip.weights = acs_take(&scratch, strip.tile.point_bytes);
+    if (strip.weights == NULL) {
         return false;
     }
     if (!acs_writes_in_place(layer)) {
-        strip.row = take(&scratch, ACS_QUAD * width);
+        strip.row = acs_take(&scratch, ACS_QUAD * width);
         if (strip.row == NULL) {
             return false;
         }
@@ -145,47 +155,92 @@ bool acs_conv_window(const acs_job_t *job)
     strip.tile.words = rows.words;
     strip.tile.tiles = width / ACS_TILE_PIXELS;
     strip.tile.pair_step = 4 * rows.pair_step;
-    const uint32_t served = stride == 1 ? ACS_WINDOW_ROWS - KERNEL + 1 : 1u; /* output rows */
-    for (uint32_t y = 0; y < layer->output.height; y += served) {
+    for (uint32_t y = 0; y < layer->output.height; y += ACS_SERVED_ROWS) {
         const uint32_t left = layer->output.height - y;
-        strip.rows = left < served ? left : served;
+        strip.rows = left < ACS_SERVED_ROWS ? left : ACS_SERVED_ROWS;
         strip.pixel = y * width;
-        move_to(job, &rows, y, strip.rows + KERNEL - 1);
+        strip.outputs = strip.rows * width;
+        move_to(job, &rows, y, strip.rows);
         acs_compute_quads(job, &strip);
     }
     return true;
+}
+
+/* Two tiles by two from which on a quad's weights are quicker copied than read in flash every time. */
+#define MANY_TWOS 3u
+
+/* What Winograd's way needs besides runs and window. */
+typedef struct {
+    int32_t *transformed; /* [strip][two tiles][active pair][16 points][2 tiles] */
+    uint32_t twos;        /* of a strip, which is two rows of output */
+    uint32_t words;       /* of a strip */
+    uint32_t strips;      /* that are computed with the same copy of a quad's weights */
+} strips_t;
+
+/* Takes as many strips as there is room for, with a quad's weights where they are copied: where that pays, and where
+ * pairs in the middle are closed. false: there is no room for one. */
+static bool take_strips(const acs_job_t *job, acs_scratch_t *scratch, strips_t *strips, acs_strip_t *strip)
+{
+    const acs_conv_t *const layer = job->layer;
+    const bool in_one_run = strip->runs->begin == 0 && strip->end == strip->runs + 1;
+    const uint32_t copy_bytes = ACS_WINOGRAD_POINTS * strip->tile.point_bytes;
+    strip->tile.sums = acs_take(scratch, 4 * ACS_WINOGRAD_SUMS);
+    for (uint32_t n = layer->output.height / 2; strip->tile.sums != NULL && n > 0; n--) {
+        const bool copying = n * strips->twos >= MANY_TWOS || !in_one_run;
+        const uint32_t band_bytes = acs_band_bytes(layer, n * strip->pixels);
+        const uint32_t transformed_bytes = 4 * n * strips->words;
+        if (scratch->bytes >= transformed_bytes + band_bytes + (copying ? copy_bytes : 0u)) {
+            strips->strips = n;
+            strips->transformed = acs_take(scratch, transformed_bytes);
+            strip->band = band_bytes > 0 ? acs_take(scratch, band_bytes) : NULL;
+            strip->weights = copying ? acs_take(scratch, copy_bytes) : NULL;
+            strip->tile.point_bytes = copying ? strip->tile.point_bytes : strip->point_bytes;
+            return true;
+        }
+    }
+    return false;
 }
 
 bool acs_conv_winograd(const acs_job_t *job)
 {
     const acs_conv_t *const layer = job->layer;
     const uint32_t width = layer->output.width;
-    const uint32_t tiles = width / 2;
-    const uint32_t twos = (tiles + 1) / 2;
     const uint32_t pair_words = ACS_WINOGRAD_POINTS * ACS_TILE_PIXELS;
+    const uint32_t pair_bytes = 4 * ACS_QUAD;
     acs_scratch_t scratch = job->scratch;
-    rows_t rows = {.columns = 4 * twos + 2};
-    acs_strip_t strip = {.function = acs_winograd_quad, .rows = 1, .pixels = width};
-    if (!begin(job, 4 * ACS_QUAD, &scratch, &strip.tile, &rows)) {
+    strips_t strips = {.twos = (width / 2 + 1) / 2};
+    rows_t rows = {.height = ACS_WINDOW_ROWS(1), .columns = 4 * strips.twos + 2};
+    acs_strip_t strip = {
+        .function = acs_winograd_quad,
+        .pixels = 2 * width,
+        .points = ACS_WINOGRAD_POINTS,
+        .point_bytes = pair_bytes * acs_pairs(&job->source),
+    };
+    if (!begin(job, pair_bytes, &scratch, &strip, &rows)) {
         return false;
     }
-    strip.tile.sums = take(&scratch, 4 * ACS_WINOGRAD_SUMS);
-    int32_t *const transformed = take(&scratch, 4 * twos * rows.pairs * pair_words);
-    if (strip.tile.sums == NULL || transformed == NULL) {
+    strips.words = strips.twos * rows.pairs * pair_words;
+    strip.row_words = strips.words;
+    strip.tile.point_bytes = pair_bytes * rows.pairs;
+    if (!take_strips(job, &scratch, &strips, &strip)) {
         return false;
     }
-    strip.tile.words = transformed;
-    strip.tile.tiles = tiles;
+    strip.tile.words = strips.transformed;
+    strip.tile.tiles = width / 2;
     strip.tile.pair_step = 4 * rows.pairs * pair_words;
-    strip.tile.point_bytes = 4 * ACS_QUAD * acs_pairs(&job->source);
     strip.tile.row_step = width * acs_output_step(layer);
-    for (uint32_t y = 0; y < layer->output.height; y += 2) {
-        move_to(job, &rows, y, ACS_WINDOW_ROWS);
-        for (uint32_t pair = 0; pair < rows.pairs; pair++) {
-            acs_winograd_input(rows.words + pair * rows.pair_step, transformed + pair * pair_words, twos,
-                               strip.tile.pair_step);
+    for (uint32_t y = 0; y < layer->output.height; y += 2 * strip.rows) {
+        const uint32_t left = (layer->output.height - y) / 2;
+        strip.rows = left < strips.strips ? left : strips.strips;
+        for (uint32_t s = 0; s < strip.rows; s++) {
+            int32_t *to = strips.transformed + s * strips.words;
+            move_to(job, &rows, y + 2 * s, ACS_SERVED_ROWS);
+            for (uint32_t pair = 0; pair < rows.pairs; pair++, to += pair_words) {
+                acs_winograd_input(rows.words + pair * rows.pair_step, to, strips.twos, strip.tile.pair_step);
+            }
         }
         strip.pixel = y * width;
+        strip.outputs = strip.rows * strip.pixels;
         acs_compute_quads(job, &strip);
     }
     return true;

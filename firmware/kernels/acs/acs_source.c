@@ -42,7 +42,8 @@ uint32_t acs_find_runs(const acs_source_t *source, uint32_t pair_bytes, acs_run_
     return found;
 }
 
-/* Channels in fours, two pairs from one load. step: words from pixel to pixel, a constant where it is inlined. */
+/* Channels in fours, two pairs from one load. step: words from pixel to pixel, a constant where it is inlined; four
+ * pixels a turn, since loads behind each other pipeline. */
 static inline void expand_fours(uint32_t channels, int32_t zero_point, uint32_t pixels, const int8_t *input,
                                 int32_t *words, uint32_t step, uint32_t pair_step)
 {
@@ -52,6 +53,22 @@ static inline void expand_fours(uint32_t channels, int32_t zero_point, uint32_t 
         int32_t *even = words;
         int32_t *odd = words + pair_step;
         const int32_t *const end = words + pixels * step;
+        for (; even + 3 * step < end; even += 4 * step, odd += 4 * step) {
+            const int32_t first = acs_load_four(from);
+            const int32_t second = acs_load_four(from + channels);
+            from += 2 * channels;
+            const int32_t third = acs_load_four(from);
+            const int32_t fourth = acs_load_four(from + channels);
+            from += 2 * channels;
+            even[0] = acs_even_bytes(offset, first);
+            even[step] = acs_even_bytes(offset, second);
+            even[2 * step] = acs_even_bytes(offset, third);
+            even[3 * step] = acs_even_bytes(offset, fourth);
+            odd[0] = acs_odd_bytes(offset, first);
+            odd[step] = acs_odd_bytes(offset, second);
+            odd[2 * step] = acs_odd_bytes(offset, third);
+            odd[3 * step] = acs_odd_bytes(offset, fourth);
+        }
         for (; even < end; even += step, odd += step, from += channels) {
             const int32_t four = acs_load_four(from);
             *even = acs_even_bytes(offset, four);
@@ -68,15 +85,25 @@ static inline void expand_row(const acs_source_t *source, const acs_stretch_t *s
         expand_fours(source->channels, zero_point, pixels, input, words, step, pair_step);
         return;
     }
-    for (uint32_t p = 0; p < pixels; p++, input += source->channels, words += step) {
-        acs_expand_pixel(source, stretch, zero_point, input, words, pair_step);
+    for (uint32_t c = 0; c < source->channels; c++) { /* channel by channel, each a half of its words */
+        const uint32_t half = stretch->half + c;
+        const int8_t *from = input + c;
+        int16_t *to = (int16_t *)(words + half / 2 * pair_step) + half % 2;
+        for (const int16_t *const end = to + 2 * pixels * step; to < end; to += 2 * step) {
+            *to = (int16_t)(*from - zero_point);
+            from += source->channels;
+        }
     }
 }
 
 void acs_expand_row(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
-                    const int8_t *input, int32_t *words, uint32_t pair_step)
+                    const int8_t *input, int32_t *words, uint32_t rows, uint32_t pair_step)
 {
-    expand_row(source, stretch, zero_point, pixels, input, words, ACS_WINDOW_ROWS, pair_step);
+    if (rows == ACS_WINDOW_ROWS(1)) {
+        expand_row(source, stretch, zero_point, pixels, input, words, ACS_WINDOW_ROWS(1), pair_step);
+    } else {
+        expand_row(source, stretch, zero_point, pixels, input, words, ACS_WINDOW_ROWS(2), pair_step);
+    }
 }
 
 void acs_expand_line(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
@@ -104,18 +131,32 @@ void acs_expand_pixel(const acs_source_t *source, const acs_stretch_t *stretch, 
     }
 }
 
+/* The pixel at a walk, which moves on. */
+static inline const int8_t *walk_on(acs_walk_t *walk)
+{
+    const int8_t *const pixel = walk->pixel;
+    walk->pixel += walk->step;
+    if (--walk->left == 0) {
+        walk->left = walk->width;
+        walk->pixel += walk->to_next_row;
+    }
+    return pixel;
+}
+
 void acs_expand_tiles(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
-                      const int8_t *input, int32_t *words, uint32_t tile_words)
+                      acs_walk_t walk, int32_t *words, uint32_t tile_words)
 {
     const uint32_t channels = source->channels;
     const int32_t offset = acs_offset(zero_point);
     words += stretch->pair * ACS_TILE_PIXELS;
-    for (uint32_t p = 0; p < pixels; p += ACS_TILE_PIXELS, input += ACS_TILE_PIXELS * channels, words += tile_words) {
-        const int8_t *const end = input + channels;
+    for (uint32_t p = 0; p < pixels; p += ACS_TILE_PIXELS, words += tile_words) {
+        const int8_t *from = walk_on(&walk);
+        const int8_t *other = walk_on(&walk);
+        const int8_t *const end = from + channels;
         int32_t *to = words;
-        for (const int8_t *from = input; from < end; from += 4, to += 2 * ACS_TILE_PIXELS) {
+        for (; from < end; from += 4, other += 4, to += 2 * ACS_TILE_PIXELS) {
             const int32_t first = acs_load_four(from);
-            const int32_t second = acs_load_four(from + channels);
+            const int32_t second = acs_load_four(other);
             to[0] = acs_even_bytes(offset, first);
             to[1] = acs_even_bytes(offset, second);
             to[2] = acs_odd_bytes(offset, first);

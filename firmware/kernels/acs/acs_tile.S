@@ -23,7 +23,8 @@ c2p1 .req r7
 c3p0 .req r8
 c3p1 .req r9
 
-/* acs_tile_t, loaded with one instruction; then the run that comes next and the end of this one. */
+/* acs_tile_t, loaded with one instruction; then the run that comes next, where a loop of four
+   turns ends, the part of the table `finish` behind the sums to start from, the place behind the last tile. */
 first_  .req s0
 weights_ .req s1
 finish_ .req s2
@@ -33,8 +34,19 @@ end_    .req s5
 tiles_  .req s6
 step_   .req s7
 pair_   .req s8
-next_   .req s9
-stop_   .req s10
+stop_   .req s9
+next_   .req s10
+fours_  .req s11
+scales_ .req s12
+last_   .req s13
+
+/* Bytes of a tap's weights. */
+    .equ    TAP_paired, 8
+    .equ    TAP_wide, 16
+
+/* Bytes from one column of a window to the next, by stride: ACS_WINDOW_ROWS() words. */
+    .equ    COLUMN_1, 16
+    .equ    COLUMN_2, 20
 
 /* One tap of one pair of channels: a and b hold the words of the two pixels. Weights move on. */
     .macro tap_paired a, b
@@ -51,48 +63,73 @@ stop_   .req s10
     .endm
 
     .macro tap_wide a, b
+    half_tap_0 \a, \b
+    ldrd    r10, r11, [r1], #8
+    half_tap_2 \a, \b
+    .endm
+
+    .macro half_tap_0 a, b
     smlad   c0p0, r10, \a, c0p0
     smlad   c0p1, r10, \b, c0p1
     smlad   c1p0, r11, \a, c1p0
     smlad   c1p1, r11, \b, c1p1
-    ldrd    r10, r11, [r1], #8
+    .endm
+
+    .macro half_tap_2 a, b
     smlad   c2p0, r10, \a, c2p0
     smlad   c2p1, r10, \b, c2p1
     smlad   c3p0, r11, \a, c3p0
     smlad   c3p1, r11, \b, c3p1
     .endm
 
-/* A row of a 3x3 window; a word's columns are 16 bytes apart. Words that two taps share are loaded once. */
+/* A row of a 3x3 window. Words that two taps share are loaded once. */
     .macro window_row_1 form, row
     ldrd    r10, r11, [r1], #8
     ldr     r12, [r0, #4 * \row]
-    ldr     lr, [r0, #4 * \row + 16]
+    ldr     lr, [r0, #4 * \row + COLUMN_1]
     tap_\form r12, lr
     ldrd    r10, r11, [r1], #8
-    ldr     r12, [r0, #4 * \row + 32]
+    ldr     r12, [r0, #4 * \row + 2 * COLUMN_1]
     tap_\form lr, r12
     ldrd    r10, r11, [r1], #8
-    ldr     lr, [r0, #4 * \row + 48]
+    ldr     lr, [r0, #4 * \row + 3 * COLUMN_1]
     tap_\form r12, lr
     .endm
 
+/* The same two columns apart: tap 1 comes last, since taps 0 and 2 share a word. Neighbouring loads pipeline, which
+   pairs of words do not: with so many loads that is worth more than the fewer instructions. */
     .macro window_row_2 form, row
-    ldrd    r10, r11, [r1], #8
+    ldr     r10, [r1, #TAP_\form * 3 * \row]
+    ldr     r11, [r1, #TAP_\form * 3 * \row + 4]
     ldr     r12, [r0, #4 * \row]
-    ldr     lr, [r0, #4 * \row + 32]
-    tap_\form r12, lr
-    ldrd    r10, r11, [r1], #8
-    ldr     r12, [r0, #4 * \row + 16]
-    ldr     lr, [r0, #4 * \row + 48]
-    tap_\form r12, lr
-    ldrd    r10, r11, [r1], #8
-    ldr     r12, [r0, #4 * \row + 32]
-    ldr     lr, [r0, #4 * \row + 64]
-    tap_\form r12, lr
+    ldr     lr, [r0, #4 * \row + 2 * COLUMN_2]
+    tap_in_place_\form r12, lr, 3 * \row
+    ldr     r10, [r1, #TAP_\form * (3 * \row + 2)]
+    ldr     r11, [r1, #TAP_\form * (3 * \row + 2) + 4]
+    ldr     r12, [r0, #4 * \row + 4 * COLUMN_2]
+    tap_in_place_\form lr, r12, 3 * \row + 2
+    ldr     r10, [r1, #TAP_\form * (3 * \row + 1)]
+    ldr     r11, [r1, #TAP_\form * (3 * \row + 1) + 4]
+    ldr     r12, [r0, #4 * \row + COLUMN_2]
+    ldr     lr, [r0, #4 * \row + 3 * COLUMN_2]
+    tap_in_place_\form r12, lr, 3 * \row + 1
     .endm
 
-/* The pairs of a run. Windows: one pair a turn. */
+/* Taps whose weights lie at r1, which does not move on. */
+    .macro tap_in_place_paired a, b, tap
+    tap_paired \a, \b
+    .endm
+
+    .macro tap_in_place_wide a, b, tap
+    half_tap_0 \a, \b
+    ldr     r10, [r1, #TAP_wide * (\tap) + 8]
+    ldr     r11, [r1, #TAP_wide * (\tap) + 12]
+    half_tap_2 \a, \b
+    .endm
+
+/* Windows: all active pairs, whose weights lie one behind the other; one pair a turn. */
     .macro window_loop form, stride
+    vmov    r1, weights_
     .balign 4
 3:
     window_row_\stride \form, 0
@@ -100,6 +137,9 @@ stop_   .req s10
     window_row_\stride \form, 2
     vmov    r10, pair_
     vmov    r11, stop_
+    .if \stride == 2
+    add     r1, r1, #9 * TAP_\form
+    .endif
     add     r0, r0, r10
     cmp     r1, r11
     bne.w   3b
@@ -111,12 +151,19 @@ stop_   .req s10
     tap_\form r12, lr
     .endm
 
-/* Columns: four taps a turn, then what is left. */
+/* Columns: run after run, four taps a turn, then what is left. The next tile's words lie behind. */
     .macro column_loop form, tap_bytes
-    vmov    r10, stop_
-    sub     r10, r10, #3 * \tap_bytes
-    vmov    s11, r10
-    cmp     r1, r10
+    vmov    r12, runs_
+2:
+    ldrd    r10, r11, [r12], #8
+    vmov    r1, weights_
+    vmov    next_, r12
+    add     r11, r11, r1
+    add     r1, r1, r10
+    vmov    stop_, r11
+    sub     r11, r11, #3 * \tap_bytes
+    vmov    fours_, r11
+    cmp     r1, r11
     bhs.w   5f
     .balign 4
 3:
@@ -124,7 +171,7 @@ stop_   .req s10
     column_step \form
     column_step \form
     column_step \form
-    vmov    r10, s11
+    vmov    r10, fours_
     cmp     r1, r10
     blo.w   3b
 5:
@@ -137,6 +184,11 @@ stop_   .req s10
     cmp     r1, r10
     bne.w   6b
 7:
+    vmov    r12, next_
+    vmov    lr, end_
+    cmp     r12, lr
+    bne.w   2b
+    vmov    first_, r0
     .endm
 
 /* Twice the sums. */
@@ -167,22 +219,21 @@ stop_   .req s10
     lsl     c3p1, c3p1, #1
     .endm
 
-/* Doubled sums of one channel to int8. */
+/* Doubled sums of one channel to int8. A sum's sign is its product's, but for -1 * 2^30, which rounds to 0 and
+   gives the same number either way. */
     .macro finish_channel a, b
     ldm     r0!, {r10, r11, r12}
-    smmulr  \a, \a, r10
-    smmulr  \b, \b, r10
-    add     \a, \a, \a, asr #31
-    add     \b, \b, \b, asr #31
-    add     \a, \a, r11
-    add     \b, \b, r11
+    add     r1, r11, \a, asr #31
+    add     lr, r11, \b, asr #31
+    smmlar  \a, \a, r10, r1
+    smmlar  \b, \b, r10, lr
     asr     \a, \a, r12
     asr     \b, \b, r12
     ssat    \a, #8, \a
     ssat    \b, #8, \b
     .endm
 
-/* void name(const acs_tile_t *tile). tile_bytes: from tile to tile; 0: words lie behind each other. */
+/* void name(const acs_tile_t *tile). tile_bytes: from tile to tile; 0: the loop moves on by itself. */
     .macro tile_function name, form, tile_bytes, loop, argument
     .section .text.\name, "ax", %progbits
     .global \name
@@ -191,34 +242,27 @@ stop_   .req s10
     .thumb_func
 \name:
     push    {r4-r11, lr}
-    vldm    r0, {s0-s8}
+    vldm    r0, {s0-s9}
+    vmov    r12, finish_
+    add     r12, r12, #16
+    vmov    scales_, r12
+    vmov    r0, first_
+    .if \tile_bytes != 0
+    vmov    r1, tiles_
+    mov     r2, #\tile_bytes
+    mla     r1, r1, r2, r0
+    vmov    last_, r1
+    .endif
 1:
     vmov    r12, finish_
     ldm     r12, {r2, r4, r6, r8}
-    vmov    r0, first_
-    vmov    r12, runs_
     mov     c0p1, c0p0
     mov     c1p1, c1p0
     mov     c2p1, c2p0
     mov     c3p1, c3p0
-2:
-    ldrd    r10, r11, [r12], #8
-    vmov    r1, weights_
-    vmov    next_, r12
-    add     r11, r11, r1
-    add     r1, r1, r10
-    vmov    stop_, r11
     \loop   \form, \argument
-    vmov    r12, next_
-    vmov    lr, end_
-    cmp     r12, lr
-    bne.w   2b
-    .if \tile_bytes == 0
-    vmov    first_, r0
-    .endif
     double_\form
-    vmov    r0, finish_
-    add     r0, r0, #16
+    vmov    r0, scales_
     finish_channel c0p0, c0p1
     finish_channel c1p0, c1p1
     finish_channel c2p0, c2p1
@@ -235,24 +279,57 @@ stop_   .req s10
     str     c0p1, [r1, lr]
     add     r1, r1, lr, lsl #1
     vmov    output_, r1
-    .if \tile_bytes != 0
     vmov    r0, first_
+    .if \tile_bytes != 0
+    vmov    r2, last_
     add     r0, r0, #\tile_bytes
     vmov    first_, r0
-    .endif
+    cmp     r0, r2
+    .else
     vmov    r2, tiles_
     subs    r2, r2, #1
     vmov    tiles_, r2
+    .endif
     bne.w   1b
     pop     {r4-r11, pc}
     .size   \name, . - \name
     .endm
 
-    tile_function acs_tile_column_paired, paired, 0, column_loop, 8
-    tile_function acs_tile_column_wide, wide, 0, column_loop, 16
-    tile_function acs_tile_window_1_paired, paired, 32, window_loop, 1
-    tile_function acs_tile_window_1_wide, wide, 32, window_loop, 1
-    tile_function acs_tile_window_2_paired, paired, 64, window_loop, 2
-    tile_function acs_tile_window_2_wide, wide, 64, window_loop, 2
+    tile_function acs_tile_column_paired, paired, 0, column_loop, TAP_paired
+    tile_function acs_tile_column_wide, wide, 0, column_loop, TAP_wide
+    tile_function acs_tile_window_1_paired, paired, 2 * COLUMN_1, window_loop, 1
+    tile_function acs_tile_window_1_wide, wide, 2 * COLUMN_1, window_loop, 1
+    tile_function acs_tile_window_2_paired, paired, 4 * COLUMN_2, window_loop, 2
+    tile_function acs_tile_window_2_wide, wide, 4 * COLUMN_2, window_loop, 2
+
+/* int32_t *acs_copy_words(int32_t *to, const int32_t *from, const int32_t *end): sixteen a turn, then two. */
+    .section .text.acs_copy_words, "ax", %progbits
+    .global acs_copy_words
+    .type   acs_copy_words, %function
+    .balign 8
+    .thumb_func
+acs_copy_words:
+    push    {r4-r10, lr}
+    sub     lr, r2, #60
+    b       2f
+    .balign 4
+1:
+    ldm     r1!, {r3-r10}
+    stm     r0!, {r3-r10}
+    ldm     r1!, {r3-r10}
+    stm     r0!, {r3-r10}
+2:
+    cmp     r1, lr
+    blo     1b
+    cmp     r1, r2
+    beq     4f
+3:
+    ldrd    r3, r4, [r1], #8
+    strd    r3, r4, [r0], #8
+    cmp     r1, r2
+    bne     3b
+4:
+    pop     {r4-r10, pc}
+    .size   acs_copy_words, . - acs_copy_words
 
 #endif

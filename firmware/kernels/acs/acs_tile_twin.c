@@ -64,6 +64,10 @@ static void write_pixel(const int32_t *sums, const int32_t *how, bool wide, int8
 static void compute(const acs_tile_t *tile, const shape_t *shape, uint32_t pair_step, bool wide)
 {
     const int32_t *(*const add_tap)(const int32_t *, int32_t, int32_t *) = wide ? add_tap_wide : add_tap_paired;
+    const acs_run_t whole = {0, 4 * (uint32_t)(tile->stop - tile->weights)};
+    const bool windows = shape->tile_step > 0;
+    const acs_run_t *const runs = windows ? &whole : tile->runs;
+    const acs_run_t *const end = windows ? &whole + 1 : tile->end;
     const int32_t *first = tile->words;
     int8_t *output = tile->output;
     for (uint32_t t = 0; t < tile->tiles; t++) {
@@ -72,7 +76,7 @@ static void compute(const acs_tile_t *tile, const shape_t *shape, uint32_t pair_
             sums[i / ACS_QUAD][i % ACS_QUAD] = tile->finish[i % ACS_QUAD];
         }
         const int32_t *words = first;
-        for (const acs_run_t *run = tile->runs; run < tile->end; run++) {
+        for (const acs_run_t *run = runs; run < end; run++) {
             const int32_t *weights = tile->weights + run->begin / 4;
             for (; weights < tile->weights + run->end / 4; words += pair_step) {
                 for (uint32_t tap = 0; tap < shape->taps; tap++) {
@@ -86,7 +90,7 @@ static void compute(const acs_tile_t *tile, const shape_t *shape, uint32_t pair_
         for (uint32_t p = 0; p < ACS_TILE_PIXELS; p++, output += tile->output_step) {
             write_pixel(sums[p], tile->finish + ACS_QUAD, wide, output);
         }
-        first = shape->tile_step ? first + shape->tile_step : words;
+        first = windows ? first + shape->tile_step : words;
     }
 }
 
@@ -95,9 +99,9 @@ static const shape_t column = {.taps = 1, .columns = 1, .pixel_step = 1};
 
 static shape_t window(uint32_t stride)
 {
-    return (shape_t){.taps = 9, .columns = 3, .column_step = ACS_WINDOW_ROWS, .row_step = 1,
-                     .pixel_step = stride * ACS_WINDOW_ROWS,
-                     .tile_step = stride * ACS_TILE_PIXELS * ACS_WINDOW_ROWS};
+    const uint32_t column_step = ACS_WINDOW_ROWS(stride);
+    return (shape_t){.taps = 9, .columns = 3, .column_step = column_step, .row_step = 1,
+                     .pixel_step = stride * column_step, .tile_step = stride * ACS_TILE_PIXELS * column_step};
 }
 
 void acs_tile_column_paired(const acs_tile_t *tile)
@@ -132,6 +136,14 @@ void acs_tile_window_2_wide(const acs_tile_t *tile)
 {
     const shape_t shape = window(2);
     compute(tile, &shape, tile->pair_step / 4, true);
+}
+
+int32_t *acs_copy_words(int32_t *to, const int32_t *from, const int32_t *end)
+{
+    while (from < end) {
+        *to++ = *from++;
+    }
+    return to;
 }
 
 #endif /* !ACS_DSP_ASSEMBLY */

@@ -34,12 +34,17 @@
     ldr     lr, [r0, #2 * COLUMN * \tile + 3 * COLUMN + 4 * \row]
     .endm
 
-/* r0: the tile's columns; r1: where its transform goes. Rows 1 and 2 stay in r2 .. r9. */
+/* r0: the tile's columns; r1: where its transform goes. Rows 1 and 2 stay in r2 .. r9. Single loads pipeline, pairs
+   would not. */
     .macro transform_tile tile
-    ldrd    r2, r3, [r0, #2 * COLUMN * \tile + 4]
-    ldrd    r4, r5, [r0, #2 * COLUMN * \tile + COLUMN + 4]
-    ldrd    r6, r7, [r0, #2 * COLUMN * \tile + 2 * COLUMN + 4]
-    ldrd    r8, r9, [r0, #2 * COLUMN * \tile + 3 * COLUMN + 4]
+    ldr     r2, [r0, #2 * COLUMN * \tile + 4]
+    ldr     r3, [r0, #2 * COLUMN * \tile + 8]
+    ldr     r4, [r0, #2 * COLUMN * \tile + COLUMN + 4]
+    ldr     r5, [r0, #2 * COLUMN * \tile + COLUMN + 8]
+    ldr     r6, [r0, #2 * COLUMN * \tile + 2 * COLUMN + 4]
+    ldr     r7, [r0, #2 * COLUMN * \tile + 2 * COLUMN + 8]
+    ldr     r8, [r0, #2 * COLUMN * \tile + 3 * COLUMN + 4]
+    ldr     r9, [r0, #2 * COLUMN * \tile + 3 * COLUMN + 8]
     load_row 0, \tile
     ssub16  r10, r10, r3
     ssub16  r11, r11, r5
@@ -88,25 +93,23 @@ acs_winograd_input:
     pop     {r4-r11, pc}
     .size   acs_winograd_input, . - acs_winograd_input
 
-/* acs_tile_t, and what the loops need. */
+/* acs_tile_t, and what the loops need. Not of it: runs and end. */
 inputs_  .req s0
 weights_ .req s1
 finish_  .req s2
 output_  .req s3
-runs_    .req s4
-end_     .req s5
+ends_    .req s4                        /* where the weights of this point end */
+back_    .req s5                        /* from behind the last pair's inputs to the first one's at the next point */
 tiles_   .req s6
 step_    .req s7
 two_     .req s8
-point_   .req s9
-sums_    .req s10
-row_     .req s11
-pw_      .req s12
-pv_      .req s13
-next_    .req s14
-stop_    .req s15
-last_    .req s16
-now_     .req s17
+stop_    .req s9
+point_   .req s10
+sums_    .req s11
+row_     .req s12
+gap_     .req s13                       /* from a point's weights to the next one's */
+last_    .req s14                       /* behind the sums */
+now_     .req s15                       /* the sums at this point, then the finish of this channel */
 
 /* A pair of channels at one point: r10 r11 weights of four output channels, r12 lr inputs of two tiles. */
     .macro multiply_pair
@@ -117,6 +120,24 @@ now_     .req s17
     smlad   r4, r11, r12, r4
     smlad   r5, r11, lr, r5
     ldrd    r10, r11, [r1], #8
+    smlad   r6, r10, r12, r6
+    smlad   r7, r10, lr, r7
+    smlad   r8, r11, r12, r8
+    smlad   r9, r11, lr, r9
+    .endm
+
+/* The same by loads that pipeline, which takes two instructions more and a cycle less. at: how many pairs behind r0
+   and r1, which do not move on. */
+    .macro multiply_pair_at at
+    ldr     r10, [r1, #16 * \at]
+    ldr     r11, [r1, #16 * \at + 4]
+    ldr     r12, [r0, #PAIR * \at]
+    ldr     lr, [r0, #PAIR * \at + 4]
+    smlad   r2, r10, r12, r2
+    smlad   r3, r10, lr, r3
+    smlad   r4, r11, r12, r4
+    smlad   r5, r11, lr, r5
+    ldrd    r10, r11, [r1, #16 * \at + 8]
     smlad   r6, r10, r12, r6
     smlad   r7, r10, lr, r7
     smlad   r8, r11, r12, r8
@@ -138,23 +159,13 @@ now_     .req s17
     smuad   r9, r11, lr
     .endm
 
-/* The next run from the list at r12: weights in r1, where they end in stop_ and r11. */
-    .macro next_run
-    ldrd    r10, r11, [r12], #8
-    vmov    r1, pw_
-    vmov    next_, r12
-    add     r11, r11, r1
-    add     r1, r1, r10
-    vmov    stop_, r11
-    .endm
-
 /* Column j of the sums at the points: `upper` = m0 + m1 + m2, `lower` = m1 - m2 - m3. r8: four times the bias,
    which point (1, 1) takes in. */
-    .macro fold_column column, tile, upper, lower
-    ldr     \upper, [r0, #POINT * \column + 4 * \tile]
-    ldr     \lower, [r0, #POINT * (4 + \column) + 4 * \tile]
-    ldr     r12, [r0, #POINT * (8 + \column) + 4 * \tile]
-    ldr     lr, [r0, #POINT * (12 + \column) + 4 * \tile]
+    .macro fold_column column, upper, lower
+    ldr     \upper, [r0, #POINT * \column]
+    ldr     \lower, [r0, #POINT * (4 + \column)]
+    ldr     r12, [r0, #POINT * (8 + \column)]
+    ldr     lr, [r0, #POINT * (12 + \column)]
     .if \column == 1
     add     \lower, \lower, r8
     .endif
@@ -170,18 +181,14 @@ now_     .req s17
     asr     r5, r5, #1
     asr     r6, r6, #1
     asr     r7, r7, #1
-    smmulr  r4, r4, r9
-    smmulr  r5, r5, r9
-    smmulr  r6, r6, r9
-    smmulr  r7, r7, r9
-    add     r4, r4, r4, asr #31
-    add     r5, r5, r5, asr #31
-    add     r6, r6, r6, asr #31
-    add     r7, r7, r7, asr #31
-    add     r4, r4, r10
-    add     r5, r5, r10
-    add     r6, r6, r10
-    add     r7, r7, r10
+    add     r2, r10, r4, asr #31
+    add     r3, r10, r5, asr #31
+    add     r12, r10, r6, asr #31
+    add     lr, r10, r7, asr #31
+    smmlar  r4, r4, r9, r2
+    smmlar  r5, r5, r9, r3
+    smmlar  r6, r6, r9, r12
+    smmlar  r7, r7, r9, lr
     asr     r4, r4, r11
     asr     r5, r5, r11
     asr     r6, r6, r11
@@ -192,31 +199,28 @@ now_     .req s17
     ssat    r7, #8, r7
     .endm
 
-/* A tile's four outputs of one channel. r0: its sums; r1: the output of the first tile. */
-    .macro output_tile tile
-    fold_column 0, \tile, r4, r6
-    fold_column 1, \tile, r5, r7
+/* A tile's four outputs of one channel. r0: its sums; r1: its output; r2: the step afterwards. */
+    .macro output_tile
+    fold_column 0, r4, r6
+    fold_column 1, r5, r7
     add     r4, r4, r5
     add     r6, r6, r7
-    fold_column 2, \tile, r2, r3
+    fold_column 2, r2, r3
     add     r4, r4, r2
     add     r6, r6, r3
     sub     r5, r5, r2
     sub     r7, r7, r3
-    fold_column 3, \tile, r2, r3
+    fold_column 3, r2, r3
     sub     r5, r5, r2
     sub     r7, r7, r3
     finish_four
     vmov    r2, step_
     vmov    r3, row_
-    .if \tile == 1
-    add     r1, r1, r2, lsl #1
-    .endif
+    add     r3, r3, r1
     strb    r4, [r1]
     strb    r5, [r1, r2]
-    strb    r6, [r1, r3]
-    add     r3, r3, r2
-    strb    r7, [r1, r3]
+    strb    r6, [r3]
+    strb    r7, [r3, r2]
     .endm
 
 /* void acs_winograd_quad(const acs_tile_t *tile) */
@@ -227,61 +231,65 @@ now_     .req s17
     .thumb_func
 acs_winograd_quad:
     push    {r4-r11, lr}
-    vpush   {s16-s19}
-    vldm    r0, {s0-s11}
-    vmov    r11, sums_
-    add     r11, r11, #16 * POINT
-    vmov    last_, r11
+    vldm    r0, {s0-s12}
+    vmov    r1, weights_
+    vmov    r2, stop_
+    vmov    r3, point_
+    vmov    r4, sums_
+    sub     r2, r2, r1
+    sub     r3, r3, r2
+    lsl     r2, r2, #3                  /* 16 bytes of weights for every PAIR of inputs */
+    sub     r2, r2, #8
+    add     r4, r4, #16 * POINT
+    vmov    gap_, r3
+    vmov    back_, r2
+    vmov    last_, r4
 1:                                      /* two tiles */
-    vmov    r11, sums_
     vmov    r0, inputs_
     vmov    r1, weights_
+    vmov    r11, sums_
+    vmov    r10, stop_
     vmov    now_, r11
-    vmov    pv_, r0
-    vmov    pw_, r1
-2:                                      /* a point: pairs of a run are even, as channels come in fours */
-    vmov    r12, runs_
-    next_run
+    vmov    ends_, r10
+    .balign 4
+2:                                      /* a point: active pairs are even, as channels come in fours */
     multiply_first_pair
     multiply_pair
-    vmov    r10, stop_
+    vmov    r10, ends_
+    subs    r10, r10, r1
+    beq.w   6f
+    tst     r10, #32
+    beq.w   4f
+    multiply_pair
+    multiply_pair
+    vmov    r10, ends_
     cmp     r1, r10
     beq.w   6f
-3:
-    sub     r10, r10, r1
-    tst     r10, #32
-    bne.w   5f
     .balign 4
 4:
+    multiply_pair_at 0
+    multiply_pair_at 1
+    add     r0, r0, #2 * PAIR
+    add     r1, r1, #32
     multiply_pair
     multiply_pair
-5:
-    multiply_pair
-    multiply_pair
-    vmov    r10, stop_
+    vmov    r10, ends_
     cmp     r1, r10
     bne.w   4b
 6:
-    vmov    r12, next_
-    vmov    lr, end_
-    cmp     r12, lr
-    beq.w   7f
-    next_run
-    mov     r10, r11
-    b.w     3b
-7:
     vmov    r12, now_
-    vmov    r0, pv_
-    vmov    r1, pw_
+    vmov    r10, back_
+    vmov    r11, gap_
     vmov    lr, point_
-    vmov    r10, last_
     stm     r12!, {r2-r9}
-    add     r0, r0, #8
-    add     r1, r1, lr
+    sub     r0, r0, r10
+    add     r1, r1, r11
+    vmov    r10, ends_
+    vmov    r11, last_
+    add     r10, r10, lr
     vmov    now_, r12
-    vmov    pv_, r0
-    vmov    pw_, r1
-    cmp     r12, r10
+    vmov    ends_, r10
+    cmp     r12, r11
     bne.w   2b
 
     vmov    r0, sums_
@@ -292,15 +300,21 @@ acs_winograd_quad:
     vmov    r12, now_
     ldm     r12!, {r8, r9, r10, r11}
     vmov    now_, r12
-    output_tile 0
-    vmov    r12, tiles_
-    cmp     r12, #1
-    beq.w   9f
-    output_tile 1
-9:
+9:                                      /* a tile: the code of one stays with the loop above in a small cache */
+    output_tile
+    vmov    r12, output_
+    vmov    lr, tiles_
+    cmp     r1, r12
+    bne.w   10f
+    cmp     lr, #1
+    add     r0, r0, #4
+    beq.w   10f
+    add     r1, r1, r2, lsl #1
+    b.w     9b
+10:
     vmov    r12, sums_
     vmov    r1, output_
-    add     r0, r0, #8
+    add     r0, r0, #4
     add     r1, r1, #1
     add     r12, r12, #POINT
     vmov    output_, r1
@@ -318,7 +332,6 @@ acs_winograd_quad:
     vmov    inputs_, r0
     vmov    tiles_, r11
     bgt.w   1b
-    vpop    {s16-s19}
     pop     {r4-r11, pc}
     .size   acs_winograd_quad, . - acs_winograd_quad
 

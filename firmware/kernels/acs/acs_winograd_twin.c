@@ -29,7 +29,7 @@ void acs_winograd_input(const int32_t *columns, int32_t *transformed, uint32_t t
         int32_t rows[4][4];
         for (uint32_t column = 0; column < 4; column++) {
             int32_t down[4];
-            transform(columns + (2 * tile + column) * ACS_WINDOW_ROWS, down);
+            transform(columns + (2 * tile + column) * ACS_WINDOW_ROWS(1), down);
             for (uint32_t row = 0; row < 4; row++) {
                 rows[row][column] = down[row];
             }
@@ -51,18 +51,16 @@ static uint32_t product(int32_t a, int32_t b)
 }
 
 /* The sums of a quad at one point: [output channel][tile]. Unsigned: they wrap, as the instruction does. */
-static void multiply(const acs_tile_t *tile, const int32_t *inputs, const int32_t *weights, uint32_t *sums)
+static void multiply(const int32_t *inputs, const int32_t *weights, uint32_t words, uint32_t *sums)
 {
     for (uint32_t i = 0; i < ACS_QUAD * ACS_TILE_PIXELS; i++) {
         sums[i] = 0;
     }
-    for (const acs_run_t *run = tile->runs; run < tile->end; run++) {
-        for (uint32_t at = run->begin / 4; at < run->end / 4; at += ACS_QUAD) {
-            for (uint32_t i = 0; i < ACS_QUAD * ACS_TILE_PIXELS; i++) {
-                sums[i] += product(weights[at + i / ACS_TILE_PIXELS], inputs[i % ACS_TILE_PIXELS]);
-            }
-            inputs += POINTS * ACS_TILE_PIXELS;
+    for (const int32_t *const end = weights + words; weights < end; weights += ACS_QUAD) {
+        for (uint32_t i = 0; i < ACS_QUAD * ACS_TILE_PIXELS; i++) {
+            sums[i] += product(weights[i / ACS_TILE_PIXELS], inputs[i % ACS_TILE_PIXELS]);
         }
+        inputs += POINTS * ACS_TILE_PIXELS;
     }
 }
 
@@ -105,8 +103,8 @@ void acs_winograd_quad(const acs_tile_t *tile)
     for (uint32_t t = 0; t < tile->tiles; t += ACS_TILE_PIXELS) {
         const int32_t *const inputs = tile->words + t / ACS_TILE_PIXELS * (tile->pair_step / 4);
         for (uint32_t point = 0; point < POINTS; point++) {
-            multiply(tile, inputs + point * ACS_TILE_PIXELS, tile->weights + point * (tile->point_bytes / 4),
-                     sums + point * point_sums);
+            multiply(inputs + point * ACS_TILE_PIXELS, tile->weights + point * (tile->point_bytes / 4),
+                     (uint32_t)(tile->stop - tile->weights), sums + point * point_sums);
         }
         for (uint32_t i = 0; i < point_sums; i++) {
             const uint32_t channel = i / ACS_TILE_PIXELS;

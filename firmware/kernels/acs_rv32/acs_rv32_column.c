@@ -97,7 +97,8 @@ bool acs_conv_column(const acs_job_t *job)
     const acs_conv_t *const layer = job->layer;
     const uint32_t pixels = (uint32_t)layer->output.height * layer->output.width;
     const uint16_t count = acs_list_count(job->source.active, job->source.groups);
-    /* Scratch: the runs, a row of output where a quad is not written in place, as many tiles as fit. */
+    /* Scratch: the runs, for each tile a row of output where a quad is not written in place, what
+     * is added to a residual, and its numbers: as many tiles as fit. */
     acs_run_t *const runs = job->scratch.data;
     const uint32_t run_bytes = (count > 0 ? count : 1u) * (uint32_t)sizeof *runs;
     if (job->scratch.bytes < run_bytes) {
@@ -112,7 +113,8 @@ bool acs_conv_column(const acs_job_t *job)
     columns.tile_numbers = columns.channels * columns.taps * columns.pixels;
     const bool in_place = acs_writes_in_place(layer) && (pixels == 1 || pixels >= ACS_RV32_PIXELS);
     const uint32_t row_bytes = in_place ? 0u : ACS_QUAD * columns.pixels;
-    const uint32_t tile_bytes = (uint32_t)sizeof *columns.numbers * columns.tile_numbers + row_bytes;
+    const uint32_t band_bytes = acs_band_bytes(layer, columns.pixels);
+    const uint32_t tile_bytes = (uint32_t)sizeof *columns.numbers * columns.tile_numbers + row_bytes + band_bytes;
     const uint32_t room = (job->scratch.bytes - run_bytes) / tile_bytes;
     const uint32_t all = (pixels + columns.pixels - 1) / columns.pixels;
     const uint32_t tiles = room < all ? room : all;
@@ -120,7 +122,8 @@ bool acs_conv_column(const acs_job_t *job)
         return false;
     }
     int8_t *const row = (int8_t *)(runs + run_bytes / sizeof *runs);
-    columns.numbers = (int16_t *)(void *)(row + tiles * row_bytes);
+    int8_t *const band = row + tiles * row_bytes;
+    columns.numbers = (int16_t *)(void *)(band + tiles * band_bytes);
     if (count == 0 || pixels < columns.pixels) { /* else all of it is written */
         memset(columns.numbers, 0, sizeof *columns.numbers * tiles * columns.tile_numbers);
     }
@@ -130,19 +133,22 @@ bool acs_conv_column(const acs_job_t *job)
         .tile = {.words = (const void *)columns.numbers, .runs = runs, .end = runs + found},
         .rows = 1,
         .row = in_place ? NULL : row,
+        .band = layer->residual == NULL ? NULL : band,
+        .runs = runs,
+        .end = runs + found,
     };
     for (uint32_t done = 0; done < pixels;) {
         uint32_t now = tiles * columns.pixels < pixels - done ? tiles * columns.pixels : pixels - done;
         if (now >= columns.pixels) {
             now -= now % columns.pixels;
-        } else if (done > 0) { /* pixels before them come again, so that no tile is partly empty */
+        } else if (done > 0 && strip.band == NULL) { /* pixels before them come again: tiles are full */
             done -= columns.pixels - now;
             now = columns.pixels;
         }
         expand_pixels(job, &columns, done, now);
         strip.tile.tiles = (now + columns.pixels - 1) / columns.pixels;
         strip.pixel = done;
-        strip.pixels = now;
+        strip.pixels = strip.outputs = now;
         acs_compute_quads(job, &strip);
         done += now;
     }

@@ -7,6 +7,12 @@
 /* Channels that are expanded together. */
 #define TOGETHER 4u
 
+int32_t *acs_copy_words(int32_t *to, const int32_t *from, const int32_t *end)
+{
+    memcpy(to, from, (size_t)((const int8_t *)end - (const int8_t *)from));
+    return to + (end - from);
+}
+
 uint32_t acs_rv32_channels(const acs_source_t *source)
 {
     const uint32_t count = acs_list_count(source->active, source->groups);

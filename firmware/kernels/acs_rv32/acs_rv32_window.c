@@ -13,30 +13,18 @@ bool acs_is_window(const acs_conv_t *layer)
            layer->stride.width <= 2 && layer->output.width >= ACS_RV32_PIXELS;
 }
 
-/* Scratch, one piece after the other. */
-static void *take(acs_scratch_t *scratch, uint32_t bytes)
-{
-    void *const piece = scratch->data;
-    if (scratch->bytes < bytes) {
-        return NULL;
-    }
-    scratch->data = (int8_t *)piece + bytes;
-    scratch->bytes -= bytes;
-    return piece;
-}
-
-/* Runs and an empty window. false: the scratch is too small. */
-static bool begin(const acs_job_t *job, uint32_t channel_bytes, acs_scratch_t *scratch, acs_tile_t *tile,
-                  acs_rv32_window_t *window)
+/* Runs, an empty window, and a band for so many pixels where there is a residual. false: the scratch is too small. */
+static bool begin(const acs_job_t *job, uint32_t channel_bytes, acs_scratch_t *scratch, uint32_t pixels,
+                  acs_strip_t *strip, acs_rv32_window_t *window)
 {
     const acs_conv_t *const layer = job->layer;
     const uint16_t count = acs_list_count(job->source.active, job->source.groups);
-    acs_run_t *const runs = take(scratch, (count > 0 ? count : 1u) * (uint32_t)sizeof *runs);
+    acs_run_t *const runs = acs_take(scratch, (count > 0 ? count : 1u) * (uint32_t)sizeof *runs);
     if (runs == NULL) {
         return false;
     }
-    tile->runs = runs;
-    tile->end = runs + acs_rv32_find_runs(&job->source, channel_bytes, runs);
+    strip->tile.runs = strip->runs = runs;
+    strip->tile.end = strip->end = runs + acs_rv32_find_runs(&job->source, channel_bytes, runs);
     window->channels = acs_rv32_channels(&job->source);
     window->slots = ACS_RV32_SLOTS;
     window->source = job->source;
@@ -45,12 +33,15 @@ static bool begin(const acs_job_t *job, uint32_t channel_bytes, acs_scratch_t *s
     window->padding = layer->padding;
     window->zero_point = layer->input_zero_point;
     const uint32_t bytes = acs_rv32_window_bytes(window);
-    window->numbers = take(scratch, bytes);
+    window->numbers = acs_take(scratch, bytes);
     if (window->numbers == NULL) {
         return false;
     }
     memset(window->numbers, 0, bytes);
-    return true;
+    if (layer->residual != NULL) {
+        strip->band = acs_take(scratch, acs_band_bytes(layer, pixels));
+    }
+    return layer->residual == NULL || strip->band != NULL;
 }
 
 /* Rows of windows: the tiles of each, and one that ends with the last pixel where it is left over. */
@@ -93,11 +84,11 @@ bool acs_conv_window(const acs_job_t *job)
     acs_scratch_t scratch = job->scratch;
     acs_rv32_window_t window = {.columns = (width - 1) * stride + KERNEL};
     acs_strip_t strip = {.function = stride == 1 ? compute_rows_1 : compute_rows_2, .rows = 1};
-    if (!begin(job, ACS_QUAD * KERNEL * KERNEL, &scratch, &strip.tile, &window)) {
+    if (!begin(job, ACS_QUAD * KERNEL * KERNEL, &scratch, served * width, &strip, &window)) {
         return false;
     }
     if (!acs_writes_in_place(layer)) {
-        strip.row = take(&scratch, ACS_QUAD * served * width);
+        strip.row = acs_take(&scratch, ACS_QUAD * served * width);
         if (strip.row == NULL) {
             return false;
         }
@@ -109,7 +100,7 @@ bool acs_conv_window(const acs_job_t *job)
         const uint32_t left = layer->output.height - y;
         strip.tile.rows = left < served ? left : served;
         strip.pixel = y * width;
-        strip.pixels = strip.tile.rows * width;
+        strip.pixels = strip.outputs = strip.tile.rows * width;
         acs_rv32_move_to(&window, y * stride, y > 0 ? KERNEL - stride : 0u, strip.tile.rows + KERNEL - 1);
         acs_compute_quads(job, &strip);
     }
@@ -131,12 +122,12 @@ bool acs_conv_winograd(const acs_job_t *job)
     const uint32_t channel_numbers = ACS_WINOGRAD_POINTS * ACS_RV32_PIXELS;
     acs_scratch_t scratch = job->scratch;
     acs_rv32_window_t window = {.columns = 2 * ACS_RV32_PIXELS * fours + 2};
-    acs_strip_t strip = {.function = compute_winograd, .rows = 1, .pixels = width};
-    if (!begin(job, 2 * ACS_QUAD, &scratch, &strip.tile, &window)) {
+    acs_strip_t strip = {.function = compute_winograd, .rows = 1, .pixels = 2 * width, .outputs = 2 * width};
+    if (!begin(job, 2 * ACS_QUAD, &scratch, 2 * width, &strip, &window)) {
         return false;
     }
-    strip.tile.sums = take(&scratch, 4 * ACS_RV32_WINOGRAD_SUMS);
-    int16_t *const transformed = take(&scratch, 2 * fours * window.channels * channel_numbers);
+    strip.tile.sums = acs_take(&scratch, 4 * ACS_RV32_WINOGRAD_SUMS);
+    int16_t *const transformed = acs_take(&scratch, 2 * fours * window.channels * channel_numbers);
     if (strip.tile.sums == NULL || transformed == NULL) {
         return false;
     }

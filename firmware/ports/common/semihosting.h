@@ -5,9 +5,9 @@
  * A call is an instruction that traps: BKPT 0xAB on a Cortex-M, EBREAK between two shifts on RISC-V
  * (semihosting_call.h of the core). Where nobody listens for it the core takes an exception, whose
  * handler (fault.c) lets the call return SEMIHOSTING_NOBODY. So the same binary runs in the emulator and
- * on a bare board. The one case in which it cannot go on is a debugger that is attached but does not
- * serve semihosting: the core then halts there, which is what a debugger is for. Let it continue behind
- * the instruction, enable semihosting in it, or detach it and power-cycle the board.
+ * on a bare board. Where a debugger has turned on halting debug the trap would halt the core instead, so no
+ * call is made there; but a Cortex-M0 cannot see that. If it is halted there, let it continue behind the
+ * instruction, or detach the debugger and power-cycle the board.
  */
 #ifndef SEMIHOSTING_H
 #define SEMIHOSTING_H
@@ -27,7 +27,7 @@ extern "C" {
 /**
  * Opens the host's standard input and output.
  *
- * @return false if nobody answers; no other function here may then be called
+ * @return false if nobody answers, or nobody may be asked; no other function here may then be called
  */
 LINK_MUST_CHECK bool semihosting_open(void);
 

@@ -67,6 +67,9 @@ const link_transport_t semihosting_stream = {stream_read, stream_write, NULL};
 
 bool semihosting_open(void)
 {
+    if (!semihosting_may_call()) {
+        return false;
+    }
     handle_in = open_console(OPEN_READ);
     if (handle_in == SEMIHOSTING_NOBODY) {
         return false;

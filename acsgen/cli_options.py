@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What commands of different modules take alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+# readable=False: not checked by typer, the stages say in one line what cannot be read.
+Project = Annotated[Path, typer.Argument(help="Folder that 'acsgen generate' made.", metavar="PROJECT", readable=False)]
+On = Annotated[
+    str | None,
+    typer.Option("--on", help="Serial port of a board with the firmware (default: the emulator).", metavar="PORT"),
+]
+DATA = typer.Option(
+    "--data",
+    help="Samples: an .npz with x (N, ...), optionally y (N,) and scale.",
+    metavar="FILE",
+    readable=False,
+)
+Data = Annotated[Path, DATA]
