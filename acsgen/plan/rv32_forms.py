@@ -156,7 +156,7 @@ def _direct_instructions(case: ConvCase) -> int:
     channels, taps, quads = _channels(case), prod(case.kernel), len(channels_of_quads(case))
     pixels = prod(case.target[:2])
     scattered = 0 if _writes_in_place(case) else (50 + 10 * pixels) * case.target[2]
-    begun = 850 * case.sources + scattered
+    begun = 1050 * case.sources + scattered
     if is_window(case):
         tiles = case.target[0] * -(-case.target[1] // PIXELS) * quads
         return begun + tiles * (345 * channels + 330) + 6 * prod(case.source[:2]) * channels * case.sources

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The requantisation of the kernel set `acs_rv32` at the ends of what it is chosen for."""
+"""The kernel set `acs_rv32` at the ends of what its requantisation is chosen for, and what random cases seldom draw."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ from itertools import product
 import numpy as np
 import pytest
 
-from acsgen.graph import Conv2D, Tensor
+from acsgen.graph import Conv2D, DepthwiseConv2D, Tensor
 from acsgen.graph.ops import Padding, Requantize
 from acsgen.plan.acs_forms import MAX_WINOGRAD_SUM, SHIFTS
-from tests.firmware.calls import grouped, request
+from tests.firmware.calls import expanded, grouped, random_list, request
 from tests.firmware.host import Kernels
-from tests.firmware.test_kernels import Call, as_conv_case, assert_outputs, conv_arguments, laid_out, one_sample
+from tests.firmware.test_kernels import (
+    Call,
+    as_conv_case,
+    assert_outputs,
+    conv_arguments,
+    laid_out,
+    one_sample,
+    quantization,
+    window,
+)
 from tests.golden import cases
 
 IN_CHANNELS, OUT_CHANNELS = 4, 24
@@ -69,3 +78,26 @@ def test_one_more_takes_plain_weights(judged: Kernels, end: int) -> None:
     assert isinstance(case.op, Conv2D) and judged.kernel_set.conv_forms is not None
     case.op.bias[:] = bias_that_reaches(end, case.op.weights)
     assert [form.name for form in judged.kernel_set.conv_forms(as_conv_case(case, (1, 1)))] == ["plain"]
+
+
+@pytest.mark.parametrize("judged", ["acs_rv32", "acs_rv32-qemu"], indirect=True)
+def test_a_scale_for_every_channel(judged: Kernels) -> None:
+    """1x1 depthwise convolutions, as batch normalisations become: every shift, several groups, lists of them."""
+    calls = []
+    for seed, (groups, zero_point) in enumerate(product((1, 2, 8), (-128, 5, 127))):
+        rng = np.random.default_rng(seed)
+        weights = rng.choice([-127, -3, 90, 127], (1, 1, OUT_CHANNELS)).astype(np.int8)
+        shifts = -np.resize(np.array(SHIFTS, np.int32), OUT_CHANNELS)
+        multiplier = rng.integers(1 << 30, 1 << 31, OUT_CHANNELS, np.int64).astype(np.int32)
+        bias = (rng.integers(-60, 61, OUT_CHANNELS) << -shifts).astype(np.int32)
+        how = Requantize(multiplier, shifts, int(rng.integers(-128, -50)), 127)
+        op = DepthwiseConv2D("d", ("x",), "y", weights, bias, (1, 1), Padding(), requantize=how)
+        source, target = (Tensor(name, (3, 5, OUT_CHANNELS), 0.1, zero_point) for name in "xy")
+        case = cases.Case(op, (source,), target, (rng.integers(-128, 128, (1, 3, 5, OUT_CHANNELS)).astype(np.int8),))
+        x, y = one_sample(case)
+        active = random_list(rng, groups)
+        laid = np.stack(np.split(weights, groups, axis=2))
+        arguments = (x.shape, y.shape, *window(op), groups, *quantization(case, laid), active, grouped(x, groups), 0)
+        expected = laid_out(y, groups, expanded(active, groups))
+        calls.append(Call(request("depthwise", *arguments), expected, f"{groups} groups, zero point {zero_point}"))
+    assert_outputs(judged, calls)
