@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acsgen.emit.acs_weights import FORMS
 from acsgen.emit.closed import closed_sums, closed_values
+from acsgen.emit.forms import FORMS
 from acsgen.emit.places import Array, Call, Layer, Places, braces, comment, dims
 from acsgen.emit.sums import residual_lines
 from acsgen.graph import AvgPool, Conv2D, Dense, DepthwiseConv2D, MaxPool, Tensor

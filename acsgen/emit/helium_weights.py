@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ def helium(case: ConvCase) -> Packed:
         "[pair] two sums to start from; [pair] multiplier and shift of each channel"
         + ("; [unit][pair] what zero points contribute" if is_joined(case) else ""),
     )
+
+
+#: By the name that `acsgen.plan.conv_case.Form` gives.
+FORMS: Mapping[str, Callable[[ConvCase], Packed]] = {"helium": helium}
 
 
 def _vectors(case: ConvCase) -> NDArray[np.int8]:

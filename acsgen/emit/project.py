@@ -93,7 +93,7 @@ class Material:
     def kernels(self) -> dict[str, bytes]:
         """The kernel set's files by their names."""
         files = {path.name: path.read_bytes() for path in kernel_sources(self.kernel_set)}
-        if acs_uses.FILE in files and self.kind == PROJECT:
+        if self.kernel_set.name == "acs" and self.kind == PROJECT:
             text = files[acs_uses.FILE].decode()
             files[acs_uses.FILE] = acs_uses.render_uses(text, acs_uses.uses_of(self.plan)).encode()
         return files

@@ -62,9 +62,10 @@ def plan(graph: Graph, kernels: KernelSet = CMSIS_NN, spare: Spare | None = None
 
     drafts = [drafted(ops, {}) for ops in orders(graph, masks, needs)]
     draft, planned = min(drafts, key=lambda drafted: drafted[1].arena_bytes)
-    if spare is None or not draft.offers:
-        return planned
+    spare = spare or Spare()
     chosen: Chosen | None = choose(draft.offers, spare)
+    if chosen == {name: forms[0] for name, forms in draft.offers.items()}:
+        return planned
     while chosen is not None:
         faster = drafted(draft.ops, chosen)[1]
         if spare.arena_bytes is None or faster.arena_bytes <= spare.arena_bytes:

@@ -87,10 +87,10 @@ class ConvCase:
 class Form:
     """How a kernel set wants a convolution.
 
-    name: of the form of its constants, a key of `acsgen.emit.acs_weights.FORMS`, or "plain". band_bytes: scratch
-    that it needs besides, where its result is added to a residual. constant_bytes: flash that they take.
-    instructions: of a run with all gates open, estimated from counts on a Cortex-M4. most_scratch_bytes: more than
-    scratch_bytes, if more would be used, bands not included.
+    name: of the form of its constants, a key of `acsgen.emit.forms.FORMS`, or "plain". band_bytes: scratch that it
+    needs besides, where its result is added to a residual. constant_bytes: flash that they take. instructions: of a run
+    with all gates open, estimated from counts on a core that it is for. most_scratch_bytes: more than scratch_bytes,
+    if more would be used, bands not included.
     """
 
     name: str

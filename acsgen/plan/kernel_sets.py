@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
+from acsgen.plan import rv32_forms
 from acsgen.plan.acs_forms import conv_forms, depthwise_scratch
 from acsgen.plan.conv_case import ConvCase, Form
 from acsgen.plan.helium_forms import helium_forms
@@ -117,4 +118,23 @@ ACS_HELIUM = replace(
     conv_forms=helium_forms,
 )
 
-KERNEL_SETS: Mapping[str, KernelSet] = {kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS, ACS_HELIUM)}
+ACS_RV32 = KernelSet(
+    name="acs_rv32",
+    files=(
+        "acs_rv32/*.[chS]",
+        *(f"acs/acs_dsp{file}" for file in (".h", "_conv.c")),
+        "acs/acs_uses.h",
+        "portable/acs_portable.h",
+        *_PORTABLE_KERNELS,
+    ),
+    library=None,
+    packs=False,
+    small_group=16,
+    code_bytes={"conv": 12500, "depthwise": 4500, "max_pool": 400, "avg_pool": 400, "add": 430},
+    conv_forms=rv32_forms.conv_forms,
+    depthwise_scratch=rv32_forms.depthwise_scratch,
+)
+
+KERNEL_SETS: Mapping[str, KernelSet] = {
+    kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS, ACS_HELIUM, ACS_RV32)
+}

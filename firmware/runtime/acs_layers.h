@@ -103,14 +103,15 @@ typedef struct {
 
 /**
  * How the constants of a convolution lie. Every kernel set takes ACS_PLAIN; the others are those of the kernel
- * set `acs`, whose acs_dsp.h says what they look like, and of `acs_helium`, with its acs_helium.h.
+ * sets `acs`, `acs_rv32` and `acs_helium`, whose acs_dsp.h, acs_rv32.h and acs_helium.h say what they look like.
  */
 typedef enum {
     ACS_PLAIN = 0,  /**< weights, bias, multiplier and shift. */
     ACS_PAIRED = 1, /**< words and finish: two output channels in one 16-bit weight, where that is exact. */
     ACS_WIDE = 2,    /**< words and finish: 16-bit weights. */
     ACS_WINOGRAD = 3, /**< words and finish: 3x3 weights as Winograd's transform wants them. */
-    ACS_HELIUM = 8   /**< words and finish: vectors of 16 weights. */
+    ACS_BYTES = 4,    /**< words and finish: 8-bit weights, those of four output channels side by side. */
+    ACS_HELIUM = 8    /**< words and finish: vectors of 16 weights. */
 } acs_form_t;
 
 /**

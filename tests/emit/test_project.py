@@ -315,12 +315,14 @@ def test_every_kernel_set_has_a_row_and_a_folder() -> None:
 
 
 #: What a kernel set takes from others.
+_PORTABLE = {f"acs_portable{what}" for what in (".h", "_conv.c", "_depthwise.c", "_pool.c")}
 BORROWED = {
-    "acs": {f"acs_portable{what}" for what in (".h", "_conv.c", "_depthwise.c", "_pool.c")},
+    "acs": _PORTABLE,
+    "acs_rv32": {"acs_dsp.h", "acs_dsp_conv.c", "acs_uses.h", *_PORTABLE},
     "acs_helium": {f"acs_cmsis{what}" for what in (".h", "_conv.c", "_together.c", "_depthwise.c", "_pool.c")},
 }
 #: Where the usual board does not do.
-HOMES = {"acs_helium": "mps3-an547"}
+HOMES = {"acs_helium": "mps3-an547", "acs_rv32": "riscv32-virt"}
 
 
 @pytest.mark.parametrize("kernels", KERNEL_SETS)

@@ -13,8 +13,8 @@ from acsgen.plan import KERNEL_SETS
 from tests.firmware.host import Kernels, Kit, build_kernels, build_kit
 from tests.firmware.qemu import build_kernels_for_qemu
 
-#: Kernel sets of which a Cortex-M runs other code than the host, and the board for that.
-IN_QEMU = {"acs": "mps2-an386", "acs_helium": "mps3-an547"}
+#: Kernel sets of which a board runs other code than the host, and that board.
+IN_QEMU = {"acs": "mps2-an386", "acs_helium": "mps3-an547", "acs_rv32": "riscv32-virt"}
 
 
 @pytest.fixture(scope="session")

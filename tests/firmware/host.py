@@ -37,11 +37,16 @@ COMMON = ("-std=c11", "-O1", "-g", *SANITIZERS)
 CMSIS_ON_HOST = ("-D__GNUC_PYTHON__", "-D__RESTRICT=__restrict")
 
 
-#: Programs for a Cortex-M (see qemu.py) end in .elf, behind the name of the board that they run on.
-QEMU = (
-    "qemu-system-arm", "-display", "none", "-monitor", "none", "-serial", "none",
-    "-semihosting-config", "enable=on,target=native", "-M",
-)  # fmt: skip
+#: The emulators of boards that programs run on: BOARD.elf (see qemu.py).
+QEMU = {
+    board: (program, "-M", *machine, "-display", "none", "-monitor", "none", "-serial", "none",
+            "-semihosting-config", "enable=on,target=native", "-kernel")
+    for board, program, machine in (
+        ("mps2-an386", "qemu-system-arm", ("mps2-an386",)),
+        ("mps3-an547", "qemu-system-arm", ("mps3-an547",)),
+        ("riscv32-virt", "qemu-system-riscv32", ("virt", "-bios", "none", "-cpu", "rv32")),
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,7 @@ def run_model(model: Model, x: NDArray[np.int8], mode: RunMode, poison: int, obs
 def run_program(program: Path, requests: bytes) -> bytes:
     """Standard output of a program; AssertionError with the sanitizers' report if it fails."""
     done = subprocess.run(
-        [*QEMU, program.stem, "-kernel", program] if program.suffix == ".elf" else [program],
+        [*QEMU[program.stem], program] if program.suffix == ".elf" else [program],
         input=requests,
         capture_output=True,
         timeout=120,

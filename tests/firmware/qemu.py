@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program that calls single kernels, for a Cortex-M in QEMU: the code that boards run.
+"""The program that calls single kernels, for the machines of QEMU: the code that boards run.
 
 Standard input and output go over semihosting, so that it answers the same requests as on the host.
 """
@@ -7,6 +7,8 @@ Standard input and output go over semihosting, so that it answers the same reque
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from acsgen.emit.cmsis import ENTRY_POINTS
@@ -18,20 +20,50 @@ from acsgen.target.boards import load_board
 from tests.firmware.host import HERE, WARNINGS
 
 
+@dataclass(frozen=True)
+class Machine:
+    """How a program becomes one of a board. source: of `host`, besides run_kernel.c. port: whose headers it reads."""
+
+    source: str
+    port: str
+    flags: tuple[str, ...]
+
+
+#: Where picolibc's linker script puts things, in the machine's RAM.
+_RISCV_MEMORY = {"__flash": 0x80000000, "__flash_size": 0x400000, "__ram": 0x80400000, "__ram_size": 0x800000}
+
+#: By board.
+MACHINES: Mapping[str, Machine] = {
+    **dict.fromkeys(
+        ("mps2-an386", "mps3-an547"),
+        Machine("cortex_m.c", "cortex_m", ("--specs=rdimon.specs", "-Wl,--section-start=.vectors=0")),
+    ),
+    "riscv32-virt": Machine(
+        "riscv32.c",
+        "riscv",
+        (
+            "--specs=picolibc.specs",
+            "--crt0=hosted",
+            *(f"-Wl,--defsym={name}={number:#x}" for name, number in _RISCV_MEMORY.items()),
+        ),
+    ),
+}
+
+
 def build_kernels_for_qemu(kernel_set: KernelSet, board: str, folder: Path) -> Path:
-    """`host/run_kernel.c` with runtime and kernels, as the file BOARD.elf."""
+    """`host/run_kernel.c` with runtime and kernels, for a board: a file BOARD.elf."""
     program = folder / f"{board}.elf"
+    machine, firmware = MACHINES[board], resource_dir("firmware")
     kernels = kernel_sources(kernel_set)
     sources = [
-        *(HERE / name for name in ("run_kernel.c", "cortex_m.c")),
-        *sorted((resource_dir("firmware") / "runtime").glob("*.c")),
+        *(HERE / name for name in ("run_kernel.c", machine.source)),
+        *sorted((firmware / "runtime").glob("*.c")),
         *(path for path in kernels if path.suffix != ".h"),
     ]
-    headers = {path.parent for path in kernels} | {resource_dir("firmware") / "runtime"}
-    linking = ("--specs=rdimon.specs", "-Wl,--section-start=.vectors=0")
-    flags = (*load_board(board).cpu_flags, "-std=c11", "-O3", *(f"-I{path}" for path in headers))
+    headers = {path.parent for path in kernels} | {firmware / "runtime", firmware / "ports" / machine.port}
+    flags = (*load_board(board).cpu_flags, "-std=c11", "-O3", *(f"-I{path}" for path in sorted(headers)))
     library = _library(kernel_set, (*flags, "-w"), board, folder) if kernel_set.library else ()
-    _compile(board, *flags, *WARNINGS, *sources, *library, *linking, "-o", program)
+    _compile(board, *flags, *WARNINGS, *sources, *library, *machine.flags, "-o", program)
     return program
 
 

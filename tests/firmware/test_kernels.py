@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from acsgen.emit.acs_weights import FORMS
 from acsgen.emit.closed import closed_sums
+from acsgen.emit.forms import FORMS
 from acsgen.emit.sums import coarseness, linear_sum
 from acsgen.golden.arithmetic import quantize_multipliers
 from acsgen.golden.operators import compute
@@ -53,9 +53,13 @@ ZERO, VALUES, SUMS = 0, 1, 2
 NOTHING_BEFORE = 0
 
 #: acs_form_t.
-FORM_NUMBERS = {"plain": 0, "paired": 1, "wide": 2, "winograd": 3, "helium": 8}
+FORM_NUMBERS = {"plain": 0, "paired": 1, "wide": 2, "winograd": 3, "winograd_scalar": 3, "bytes": 4, "helium": 8}
 #: Forms of a kernel set, as far as cases are such that every one comes often; those that are exact unless `plain` is.
-FORMS_OF = {"acs": {"plain", "wide", "paired", "winograd"}, "acs_helium": {"plain", "helium"}}
+FORMS_OF = {
+    "acs": {"plain", "wide", "paired", "winograd"},
+    "acs_helium": {"plain", "helium"},
+    "acs_rv32": {"plain", "bytes", "winograd_scalar"},
+}
 ALWAYS = {"acs": {"wide"}}
 
 #: More than any of these cases needs.
@@ -146,7 +150,7 @@ def forms_of(
     """The forms that the kernel set offers, and those that are exact as well."""
     offered = set(offers(kernels, case, groups, constants, scaled)) or {"plain"}
     always = ALWAYS.get(kernels.kernel_set.name, set())
-    return ["plain"] if "plain" in offered else sorted({"plain", *always, *offered})
+    return ["plain"] if offered == {"plain"} else sorted({"plain", *always, *offered})
 
 
 def room_for(form: Form | None, band: int = 0) -> int:
@@ -184,7 +188,7 @@ def test_conv(judged: Kernels, draw: Callable[[Rng, int], cases.Case], groups: i
             calls.append(Call(request("conv", *arguments), expected, why))
             forms[form] += 1
     assert_outputs(judged, calls)
-    assert_forms(judged, forms, set() if draw is cases.conv2d_in_fours else {"winograd", "helium"})
+    assert_forms(judged, forms, set() if draw is cases.conv2d_in_fours else {"winograd", "winograd_scalar", "helium"})
 
 
 def some_divisor(rng: Rng, channels: int) -> int:
@@ -346,7 +350,7 @@ def test_conv_join_of_constants(judged: Kernels, closed: int, behind_a_layer: bo
             calls.append(Call(request("conv_join", *arguments, grouped(garbage, groups), SCRATCH), expected, why))
             forms[form] += 1
     assert_outputs(judged, calls)
-    assert_forms(judged, forms, {"helium"})
+    assert_forms(judged, forms, {"helium", "bytes", "winograd_scalar"})
 
 
 @pytest.mark.parametrize("draw", [cases.depthwise_conv2d, cases.depthwise_squares])

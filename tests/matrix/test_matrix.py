@@ -36,6 +36,7 @@ FEW = [
     ("kernels", "mps2-an505", "cmsis_nn"),
     ("kernels", "mps3-an547", "acs_helium"),
     ("kernels", "mps3-an547", "cmsis_nn"),
+    ("kernels", "riscv32-virt", "acs_rv32"),
     ("kernels", "riscv32-virt", "portable"),
     ("kernels", "stm32f405", "portable"),
     ("kernels", "xtensa-sim", "portable"),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * acs_dsp.h: shared by the kernels of this set, for Arm cores with DSP instructions. Internal, for C only.
+ * The set `acs_rv32` has jobs, strips and acs_dsp_conv.c from here; its acs_rv32.h tells what it has of its own.
  *
  * Words. A convolution's input is expanded once to 16-bit numbers without zero point, two channels to a
  * word, so that one SMLAD multiplies and adds two channels. Which two make a pair: of a layout whose groups
@@ -71,6 +72,7 @@ typedef struct {
     uint32_t point_bytes;    /**< Winograd: from a point's weights to the next one's. */
     int32_t *sums;           /**< Winograd: [ACS_WINOGRAD_SUMS] memory. */
     uint32_t row_step;       /**< Winograd: bytes from an output row to the next. */
+    uint32_t rows, row_pixels; /**< Set `acs_rv32`, windows: output rows and their pixels. */
 } acs_tile_t;
 
 /**
