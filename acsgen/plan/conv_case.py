@@ -20,7 +20,7 @@ class ConvCase:
 
     source, target: of the tensors, images (H, W, C). input_groups, output_groups: of their layouts.
     constants: closed input groups hold a constant that is not zero. scaled: a 1x1 depthwise convolution is done on
-    the way to it.
+    the way to it. alone: a list says whether the only input group is read.
     """
 
     op: Conv2D | Dense
@@ -32,10 +32,11 @@ class ConvCase:
     output_groups: int
     constants: bool = False
     scaled: bool = False
+    alone: bool = False
 
-    def behind(self, constants: bool, scaled: bool) -> ConvCase:
-        """The same with closed groups of constants, or behind a layer that scales."""
-        return replace(self, constants=constants, scaled=scaled)
+    def behind(self, constants: bool, scaled: bool, alone: bool = False) -> ConvCase:
+        """The same with closed groups of constants, behind a layer that scales, with a list of a single group."""
+        return replace(self, constants=constants, scaled=scaled, alone=alone)
 
     @property
     def weights(self) -> NDArray[Any]:

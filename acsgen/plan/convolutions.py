@@ -136,7 +136,8 @@ def _form(draft: Draft, op: Conv2D | Dense, read: _Read) -> Form | None:
     source, target = (draft.graph.tensors[name] for name in (read.tensor, op.output))
     groups = read.groups, draft.layouts[op.output]
     case = conv_case(op, source, target, *groups, read.joined is not None)
-    forms = draft.kernels.conv_forms(case.behind(read.constant, read.before is not None))
+    alone = read.joined is not None and read.groups == 1
+    forms = draft.kernels.conv_forms(case.behind(read.constant, read.before is not None, alone))
     draft.offers[op.name] = forms
     return draft.form_of(op)
 

@@ -50,8 +50,8 @@ def helium_forms(case: ConvCase) -> tuple[Form, ...]:
     band = _band_bytes(case)
     constants = case.weights.size + 12 * case.target[2]
     plain = Form("plain", 0, band, constants, theirs, "Of no kind that the set has: CMSIS-NN.")
-    if case.constants or case.scaled:
-        return (replace(plain, why="Behind closed groups that are not zero: CMSIS-NN."),)
+    if case.constants or case.scaled or case.alone:
+        return (replace(plain, why="What is closed is a constant, or everything: CMSIS-NN."),)
     if not is_taken(case):
         return (plain,)
     own = _instructions(case)
