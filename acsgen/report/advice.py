@@ -36,7 +36,8 @@ def idle_mask(mask: str) -> Advice:
         "idle_mask",
         mask,
         f"mask '{mask}' saves nothing before it: its groups are not those of the convolution "
-        "there, its gate looks at what it masks, or somebody else reads the unmasked tensor",
+        "there, its gate looks at what it masks, somebody else reads the unmasked tensor, or the kernels compute more "
+        "channels at a time than its groups have",
     )
 
 

@@ -18,14 +18,35 @@ void acs_copy_s8(int8_t *to, const int8_t *from, uint32_t count)
     }
 }
 
+/* As below; channels: a constant where this is inlined. */
+static inline void copy_few(uint32_t pixels, uint32_t channels, const int8_t *from, uint32_t from_stride, int8_t *to,
+                            uint32_t to_stride)
+{
+    for (; pixels >= 4; pixels -= 4) {
+        for (uint32_t p = 0; p < 4; p++, from += from_stride, to += to_stride) {
+            memcpy(to, from, channels);
+        }
+    }
+    for (; pixels > 0; pixels--, from += from_stride, to += to_stride) {
+        memcpy(to, from, channels);
+    }
+}
+
 void acs_copy_channels_s8(uint32_t pixels, uint32_t channels, const int8_t *from, uint32_t from_stride,
                           int8_t *to, uint32_t to_stride)
 {
-    if (channels == 4) { /* a call for a word would cost several times as much */
-        for (uint32_t p = 0; p < pixels; p++, from += from_stride, to += to_stride) {
-            memcpy(to, from, 4);
-        }
+    switch (channels) { /* a call for so few bytes would cost several times as much */
+    case 1:
+        copy_few(pixels, 1, from, from_stride, to, to_stride);
         return;
+    case 2:
+        copy_few(pixels, 2, from, from_stride, to, to_stride);
+        return;
+    case 4:
+        copy_few(pixels, 4, from, from_stride, to, to_stride);
+        return;
+    default:
+        break;
     }
     for (uint32_t p = 0; p < pixels; p++, from += from_stride, to += to_stride) {
         acs_copy_s8(to, from, channels);
