@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small network on every board that is built bare, with its first kernel set: it builds, fits and computes.
+"""A small network on every board that is built bare, with the first and the last of its kernel sets.
+
+It builds, fits and computes.
 
 With --all-boards every such board; without, one with each kind of start-up that the boards in QEMU do not have.
 """
@@ -31,7 +33,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "bare" in metafunc.fixturenames:
         every = metafunc.config.getoption("--all-boards")
         boards = [board for board in bare_boards() if every or board.name in FEW]
-        metafunc.parametrize("bare", boards, ids=lambda board: board.name)
+        cases = [(board, name) for board in boards for name in sorted({board.kernel_sets[0], board.kernel_sets[-1]})]
+        metafunc.parametrize(("bare", "kernels"), cases, ids=[f"{board.name}-{name}" for board, name in cases])
 
 
 @cache
@@ -43,12 +46,12 @@ def test_few_are_among_all() -> None:
     assert set(FEW) < {board.name for board in bare_boards()}
 
 
-def test_a_small_network_builds_fits_and_computes(tmp_path: Path, bare: Board) -> None:
+def test_a_small_network_builds_fits_and_computes(tmp_path: Path, bare: Board, kernels: str) -> None:
     """No warning; all within flash and RAM; in the first engine that there is, the golden model's bits."""
     graph, samples = network()
     model, project = tmp_path / "model.acsq", tmp_path / "project"
     save_acsq(graph, model)
-    generated = generate(model, bare, project, name="net", kernels=bare.kernel_sets[0])
+    generated = generate(model, bare, project, name="net", kernels=kernels)
     built = build(project)
     assert "warning" not in (project / ".pio" / LOG_NAME).read_text(encoding="utf-8")
     assert_within_memory(built.elf, bare)
