@@ -13,11 +13,12 @@ from acsgen.quantize.calibrate import calibrate
 from acsgen.quantize.fold import fold
 from acsgen.quantize.int8 import quantize_graph
 from acsgen.quantize.permute import make_groups_contiguous
+from acsgen.quantize.tail import collapse_tails
 
 
 def prepare(graph: Graph) -> Graph:
-    """The float graph that is quantised: batch normalisation folded, groups contiguous."""
-    return make_groups_contiguous(fold(graph))
+    """The float graph that is quantised: BN folded, linear tails of gates collapsed, groups contiguous."""
+    return make_groups_contiguous(collapse_tails(fold(graph)))
 
 
 def quantize(
