@@ -124,6 +124,7 @@ ACS_RV32 = KernelSet(
         "acs_rv32/*.[chS]",
         *(f"acs/acs_dsp{file}" for file in (".h", "_conv.c")),
         "acs/acs_uses.h",
+        "acs/acs_winograd_fold.h",
         "portable/acs_portable.h",
         *_PORTABLE_KERNELS,
     ),

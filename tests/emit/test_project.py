@@ -318,7 +318,7 @@ def test_every_kernel_set_has_a_row_and_a_folder() -> None:
 _PORTABLE = {f"acs_portable{what}" for what in (".h", "_conv.c", "_depthwise.c", "_pool.c")}
 BORROWED = {
     "acs": _PORTABLE,
-    "acs_rv32": {"acs_dsp.h", "acs_dsp_conv.c", "acs_uses.h", *_PORTABLE},
+    "acs_rv32": {"acs_dsp.h", "acs_dsp_conv.c", "acs_uses.h", "acs_winograd_fold.h", *_PORTABLE},
     "acs_helium": {f"acs_cmsis{what}" for what in (".h", "_conv.c", "_together.c", "_depthwise.c", "_pool.c")},
 }
 #: Where the usual board does not do.

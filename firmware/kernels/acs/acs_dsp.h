@@ -256,6 +256,30 @@ static inline uint32_t acs_band_bytes(const acs_conv_t *layer, uint32_t pixels)
     return layer->residual == NULL ? 0u : (pixels * layer->output.channels + 3u) & ~3u;
 }
 
+/** Right shifts of the short requantisation. */
+#define ACS_MOST_SHIFT 22
+
+/** Whether every channel of a depthwise convolution shifts right by 1 to ACS_MOST_SHIFT, with a bias of at most so much. */
+static inline bool acs_depthwise_is_short(const acs_depthwise_t *layer, int32_t most_bias)
+{
+    for (uint32_t c = 0; c < layer->output.channels; c++) {
+        const bool right = layer->shift[c] <= -1 && layer->shift[c] >= -ACS_MOST_SHIFT;
+        if (!right || layer->bias[c] > most_bias || layer->bias[c] < -most_bias) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/** Whether a depthwise convolution has 3x3 or 5x5 taps of neighbours and moves by 1 or 2 pixels. */
+static inline bool acs_depthwise_is_square(const acs_depthwise_t *layer)
+{
+    const uint16_t size = layer->kernel.width;
+    return layer->kernel.height == size && (size == 3 || size == 5) &&
+           layer->dilation.height * layer->dilation.width == 1 && layer->stride.height == layer->stride.width &&
+           layer->stride.width <= 2;
+}
+
 /** Neighbouring rows of output pixels that are computed from what is expanded. */
 typedef struct {
     acs_tile_function_t *function;

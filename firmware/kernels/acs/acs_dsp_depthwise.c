@@ -32,27 +32,13 @@ typedef struct {
     uint32_t pair_step;             /* words */
 } ring_t;
 
-/* Right shifts of the short requantisation; a bias that leaves room for every sum of 25 products. */
-#define MOST_SHIFT 22
+/* A bias that leaves room for every sum of 25 products. */
 #define MOST_BIAS (1 << 29)
-
-static bool is_short(const acs_depthwise_t *layer)
-{
-    for (uint32_t c = 0; c < layer->output.channels; c++) {
-        const bool right = layer->shift[c] <= -1 && layer->shift[c] >= -MOST_SHIFT;
-        if (!right || layer->bias[c] > MOST_BIAS || layer->bias[c] < -MOST_BIAS) {
-            return false;
-        }
-    }
-    return true;
-}
 
 static bool takes(const acs_depthwise_t *layer)
 {
-    const uint16_t size = layer->kernel.width;
-    return layer->kernel.height == size && (size == 3 || size == 5) &&
-           layer->dilation.height * layer->dilation.width == 1 && layer->stride.height == layer->stride.width &&
-           layer->stride.width <= 2 && layer->output.width >= ACS_TILE_PIXELS && is_short(layer);
+    return acs_depthwise_is_square(layer) && layer->output.width >= ACS_TILE_PIXELS &&
+           acs_depthwise_is_short(layer, MOST_BIAS);
 }
 
 /* The channel that is the first or second one of a pair; false: there is none. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* acs_winograd_twin.c: acs_winograd.S in C, number for number, for every target without its instructions. */
 #include "acs_dsp_math.h"
+#include "acs_winograd_fold.h"
 
 #if !ACS_DSP_ASSEMBLY
 
@@ -64,34 +65,14 @@ static void multiply(const int32_t *inputs, const int32_t *weights, uint32_t wor
     }
 }
 
-/* m0 + m1 + m2 and m1 - m2 - m3. */
-static void fold(const uint32_t m[4], uint32_t result[2])
-{
-    result[0] = m[0] + m[1] + m[2];
-    result[1] = m[1] - m[2] - m[3];
-}
-
 /* A tile's four outputs of one channel: how is four times its bias, multiplier, rounding, shift. */
 static void finish(const uint32_t *sums, const int32_t *how, int8_t *output, uint32_t step, uint32_t row_step)
 {
-    uint32_t folded[2][4];
-    for (uint32_t column = 0; column < 4; column++) {
-        uint32_t m[4];
-        uint32_t down[2];
-        for (uint32_t row = 0; row < 4; row++) {
-            m[row] = sums[(4 * row + column) * ACS_QUAD * ACS_TILE_PIXELS];
-        }
-        m[1] += column == 1 ? (uint32_t)how[0] : 0u;
-        fold(m, down);
-        folded[0][column] = down[0];
-        folded[1][column] = down[1];
-    }
+    int32_t four[2][2];
+    acs_winograd_fold(sums, ACS_QUAD * ACS_TILE_PIXELS, how[0], four);
     for (uint32_t row = 0; row < 2; row++) {
-        uint32_t four[2];
-        fold(folded[row], four);
         for (uint32_t column = 0; column < 2; column++) {
-            output[row * row_step + column * step] =
-                (int8_t)acs_finish((int32_t)four[column] >> 1, how[1], how[2], how[3]);
+            output[row * row_step + column * step] = (int8_t)acs_finish(four[row][column] >> 1, how[1], how[2], how[3]);
         }
     }
 }

@@ -10,8 +10,7 @@
 /* Channels that go over the image together. */
 #define TOGETHER 4u
 #define MOST_TAPS 25u
-/* Right shifts of the requantisation; a bias that leaves room for every sum of 25 products, four times. */
-#define MOST_SHIFT 22
+/* A bias that leaves room for every sum of 25 products, four times. */
 #define MOST_BIAS (1 << 28)
 
 /* Constants of the channels that go together. */
@@ -20,30 +19,17 @@ typedef struct {
     int8_t weights[TOGETHER][MOST_TAPS];
 } constants_t;
 
-static bool is_short(const acs_depthwise_t *layer)
-{
-    for (uint32_t c = 0; c < layer->output.channels; c++) {
-        const bool right = layer->shift[c] <= -1 && layer->shift[c] >= -MOST_SHIFT;
-        if (!right || layer->bias[c] > MOST_BIAS || layer->bias[c] < -MOST_BIAS) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static bool takes(const acs_depthwise_t *layer)
 {
-    const uint16_t size = layer->kernel.width;
-    return layer->kernel.height == size && (size == 3 || size == 5) &&
-           layer->dilation.height * layer->dilation.width == 1 && layer->stride.height == layer->stride.width &&
-           layer->stride.width <= 2 && layer->output.width >= ACS_RV32_PIXELS && is_short(layer);
+    return acs_depthwise_is_square(layer) && layer->output.width >= ACS_RV32_PIXELS &&
+           acs_depthwise_is_short(layer, MOST_BIAS);
 }
 
 static bool scales(const acs_depthwise_t *layer)
 {
     return layer->kernel.height * layer->kernel.width == 1 && layer->stride.height * layer->stride.width == 1 &&
            layer->padding.height + layer->padding.width == 0 && layer->output.height == layer->input.height &&
-           layer->output.width == layer->input.width && is_short(layer);
+           layer->output.width == layer->input.width && acs_depthwise_is_short(layer, MOST_BIAS);
 }
 
 static int32_t rounding_of(const acs_depthwise_t *layer, int32_t right)
