@@ -121,7 +121,7 @@ int32_t *acs_copy_words(int32_t *to, const int32_t *from, const int32_t *end);
  */
 void acs_winograd_input(const int32_t *columns, int32_t *transformed, uint32_t twos, uint32_t two_bytes);
 
-/** A row of tiles for one quad; words are transformed inputs. If tiles are odd, the last one's partner is not written. */
+/** A row of tiles for one quad; words are transformed inputs. An odd last tile's partner is not written. */
 acs_tile_function_t acs_winograd_quad;
 
 /** What a set of output channels reads: the active ones of `groups` images that lie one behind the other. */
@@ -190,7 +190,7 @@ typedef struct {
     uint32_t width, left; /**< Pixels of a row, from this one on. */
 } acs_walk_t;
 
-/** Expands pixels of a source in fours to [tile][active pair][2 pixels], tiles being tile_words apart; an even number. */
+/** Expands an even number of pixels of a source in fours to [tile][active pair][2 pixels], tiles tile_words apart. */
 void acs_expand_tiles(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
                       acs_walk_t walk, int32_t *words, uint32_t tile_words);
 
@@ -259,7 +259,7 @@ static inline uint32_t acs_band_bytes(const acs_conv_t *layer, uint32_t pixels)
 /** Right shifts of the short requantisation. */
 #define ACS_MOST_SHIFT 22
 
-/** Whether every channel of a depthwise convolution shifts right by 1 to ACS_MOST_SHIFT, with a bias of at most so much. */
+/** Whether each channel of a depthwise convolution shifts right by 1 to ACS_MOST_SHIFT, its bias at most so much. */
 static inline bool acs_depthwise_is_short(const acs_depthwise_t *layer, int32_t most_bias)
 {
     for (uint32_t c = 0; c < layer->output.channels; c++) {

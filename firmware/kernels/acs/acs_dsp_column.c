@@ -197,7 +197,8 @@ static uint32_t take_tiles(const acs_job_t *job, acs_strip_t *strip, columns_t *
     }
     const uint32_t tiles = room < all ? room : all;
     strip->row = in_place ? NULL : acs_take_words(&scratch, tiles * row_bytes);
-    strip->band = layer->residual == NULL ? NULL : acs_take_words(&scratch, tiles * acs_band_bytes(layer, ACS_TILE_PIXELS));
+    const uint32_t band_bytes = tiles * acs_band_bytes(layer, ACS_TILE_PIXELS);
+    strip->band = band_bytes == 0 ? NULL : acs_take_words(&scratch, band_bytes);
     columns->words = acs_take_words(&scratch, 4 * tiles * columns->tile_words);
     return tiles;
 }

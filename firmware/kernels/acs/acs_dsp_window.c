@@ -146,7 +146,8 @@ bool acs_conv_window(const acs_job_t *job)
         .points = 1,
         .point_bytes = pair_bytes * acs_pairs(&job->source),
     };
-    if (strip.function == NULL || !begin(job, pair_bytes, &scratch, &strip, &rows) || !take_band(layer, ACS_SERVED_ROWS, &scratch, &strip)) {
+    if (strip.function == NULL || !begin(job, pair_bytes, &scratch, &strip, &rows) ||
+        !take_band(layer, ACS_SERVED_ROWS, &scratch, &strip)) {
         return false;
     }
     strip.tile.point_bytes = rows.pairs * pair_bytes;
