@@ -95,8 +95,8 @@ def _tile_instructions(case: ConvCase) -> int:
     pairs, taps = pairs_of(case), prod(case.kernel)
     tiles = case.target[0] * -(-case.target[1] // TILE_PIXELS) * len(channels_of_quads(case))
     if is_window(case):
-        expanding = 7 * case.source[0] * case.source[1] * pairs * case.sources
-        return tiles * (116 * pairs + 95) + expanding
+        expanding = 6 * case.source[0] * case.source[1] * pairs * case.sources
+        return tiles * (116 * pairs + 80) + expanding
     return tiles * (13 * pairs * taps + 97) + 5 * prod(case.target[:2]) * pairs * taps * case.sources
 
 
@@ -104,7 +104,7 @@ def _winograd_instructions(case: ConvCase) -> int:
     """Of two tiles at 16 points, of what finishes their sums; then what expands and transforms the input."""
     pairs = pairs_of(case)
     twos = case.target[0] // 2 * -(-case.target[1] // 4)
-    expanding = (7 * case.source[0] * case.source[1] + 128 * twos) * pairs * case.sources
+    expanding = (6 * case.source[0] * case.source[1] + 128 * twos) * pairs * case.sources
     return twos * len(channels_of_quads(case)) * (16 * (11 * pairs + 34) + 680) + expanding
 
 

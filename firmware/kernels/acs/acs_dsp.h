@@ -72,7 +72,8 @@ typedef struct {
     uint32_t point_bytes;    /**< Winograd: from a point's weights to the next one's. */
     int32_t *sums;           /**< Winograd: [ACS_WINOGRAD_SUMS] memory. */
     uint32_t row_step;       /**< Winograd: bytes from an output row to the next. */
-    uint32_t rows, row_pixels; /**< Set `acs_rv32`, windows: output rows and their pixels. */
+    uint32_t rows;           /**< Windows: rows of tiles below each other, whose outputs follow each other. */
+    uint32_t row_pixels;     /**< Set `acs_rv32`, windows: output pixels of a row. */
 } acs_tile_t;
 
 /**
@@ -80,15 +81,38 @@ typedef struct {
  *
  * acs_tile_column_*: words are [tile][active pair][tap][2 pixels], one behind the other.
  * acs_tile_window_*: a 3x3 window; words are [active pair][image column][ACS_WINDOW_ROWS(stride)], the
- * window's top row first. The number is the stride: the distance of a tile's two windows.
+ * window's top row first. The number is the stride: the distance of a tile's two windows, and of two rows of tiles.
  */
 typedef void acs_tile_function_t(const acs_tile_t *tile);
 acs_tile_function_t acs_tile_column_paired, acs_tile_column_wide;
 acs_tile_function_t acs_tile_window_1_paired, acs_tile_window_1_wide;
 acs_tile_function_t acs_tile_window_2_paired, acs_tile_window_2_wide;
 
-/** Copies an even number of words, at least two; returns the place behind them. */
-int32_t *acs_copy_words(int32_t *to, const int32_t *from, const int32_t *end);
+/**
+ * Copies what lies in the runs, one behind the other; returns the place behind it.
+ *
+ * @param from  what the runs count from
+ * @param runs  at least one, each of an even number of words
+ */
+int32_t *acs_copy_runs(int32_t *to, const int32_t *from, const acs_run_t *runs, const acs_run_t *end);
+
+/** Sets words to zero. */
+void acs_clear_words(int32_t *words, uint32_t count);
+
+/** Moves rows 2 and 3 of a window of ACS_WINDOW_ROWS(1) to its top. columns: of all pairs. */
+void acs_roll(int32_t *words, uint32_t columns);
+
+/** Neighbouring pixels to expand. Read by acs_rows.S: 32 bits each, in this order. */
+typedef struct {
+    uint32_t channels;  /**< Of a pixel: a multiple of four. */
+    uint32_t pixels;
+    int32_t offset;     /**< acs_offset() of the zero point. */
+    uint32_t pair_step; /**< Bytes from a pair's words to the next one's. */
+} acs_fours_t;
+
+/** Expands channels in fours; the words of neighbouring pixels lie so many words apart as the name says. */
+typedef void acs_expand_function_t(const int8_t *input, int32_t *words, const acs_fours_t *fours);
+acs_expand_function_t acs_expand_fours_1, acs_expand_fours_4, acs_expand_fours_5;
 
 /**
  * Winograd's F(2x2, 3x3) in integers. A tile is 2x2 pixels; from the 4x4 inputs d below it, and a filter g:
@@ -204,7 +228,8 @@ typedef struct {
     uint32_t first, last;      /**< Output channels that read the source: last is the one behind. */
     const acs_list_t *outputs; /**< Output groups to compute, or NULL. */
     uint16_t from, upto;
-    int8_t *output; /**< The whole tensor. */
+    int8_t *output;      /**< The whole tensor. */
+    uint32_t quad_words; /**< Weights of a quad. */
     acs_scratch_t scratch;
 } acs_job_t;
 

@@ -198,7 +198,7 @@ bool acs_conv_column(const acs_job_t *job)
     if (tiles == 0 || strip.function == NULL) {
         return false;
     }
-    memset(columns.words, 0, 4 * tiles * columns.tile_words);
+    acs_clear_words(columns.words, tiles * columns.tile_words);
     strip.tile.words = columns.words;
     for (uint32_t done = 0; done < pixels;) {
         uint32_t now = tiles * ACS_TILE_PIXELS < pixels - done ? tiles * ACS_TILE_PIXELS : pixels - done;

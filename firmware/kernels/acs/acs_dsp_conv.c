@@ -59,11 +59,17 @@ static void scatter(const acs_job_t *job, const acs_strip_t *strip, uint32_t cha
     }
 }
 
-/* A quad in all rows. tile: its weights, finish and output_step are set. output: its place, or the strip's row. */
+/* A quad in all rows. tile: the strip's, with the quad's weights, finish and output_step. output: its place, or the
+ * strip's row. */
 static void compute_quad(const acs_job_t *job, const acs_strip_t *strip, acs_tile_t *tile, uint32_t channel,
                          int8_t *output)
 {
     uint32_t pixel = strip->pixel;
+    if (strip->rows == 1 && strip->odd == 0 && strip->row == NULL) { /* one call does it, which is the common case */
+        tile->output = output;
+        strip->function(tile);
+        return;
+    }
     for (uint32_t r = 0; r < strip->rows; r++, pixel += strip->pixels) {
         tile->words = strip->tile.words + r * strip->row_words;
         tile->tiles = strip->tile.tiles;
@@ -83,33 +89,32 @@ static void compute_quad(const acs_job_t *job, const acs_strip_t *strip, acs_til
     }
 }
 
-/* Copies a quad's weights of the active pairs; returns the place behind them. */
-static int32_t *copy_weights(const acs_strip_t *strip, const int32_t *from)
+/* Copies a quad's weights of the active pairs. */
+static void copy_weights(const acs_strip_t *strip, const int32_t *from)
 {
     int32_t *to = strip->weights;
     if (strip->tile.point_bytes == strip->point_bytes) { /* all pairs: in one piece */
-        return acs_copy_words(to, from, from + strip->points * strip->point_bytes / 4);
+        const acs_run_t whole = {0, strip->points * strip->point_bytes};
+        acs_copy_runs(to, from, &whole, &whole + 1);
+        return;
     }
     for (uint32_t point = 0; point < strip->points; point++, from += strip->point_bytes / 4) {
-        for (const acs_run_t *run = strip->runs; run < strip->end; run++) {
-            to = acs_copy_words(to, from + run->begin / 4, from + run->end / 4);
-        }
+        to = acs_copy_runs(to, from, strip->runs, strip->end);
     }
-    return to;
 }
 
 /* Finds a quad's weights and finish; the weights are copied if the strip has room for them. */
 static void take_quad(const acs_job_t *job, const acs_strip_t *strip, uint32_t quad, acs_tile_t *tile)
 {
-    const int32_t *const from = job->layer->words + quad * acs_pair_words(job->layer) * acs_pairs(&job->source);
+    const int32_t *const from = job->layer->words + quad * job->quad_words;
     tile->finish = job->layer->finish + quad * ACS_FINISH_WORDS;
     if (strip->weights == NULL) {
         tile->weights = from;
         tile->stop = from + (strip->end - 1)->end / 4;
     } else {
-        const int32_t *const end = copy_weights(strip, from);
+        copy_weights(strip, from);
         tile->weights = strip->weights;
-        tile->stop = strip->weights + (uint32_t)(end - strip->weights) / strip->points;
+        tile->stop = strip->weights + strip->tile.point_bytes / 4;
     }
 }
 
@@ -177,8 +182,9 @@ static void clamp_outputs(const acs_conv_t *layer, const acs_list_t *active, int
 #define USES_COLUMN                                                                                                  \
     (ACS_USES_COLUMN_PAIRED || ACS_USES_COLUMN_WIDE || ACS_USES_SINGLE_PAIRED || ACS_USES_SINGLE_WIDE)
 
-static bool convolve(const acs_job_t *job)
+static bool convolve(acs_job_t *job)
 {
+    job->quad_words = acs_pair_words(job->layer) * acs_pairs(&job->source);
     if (job->layer->form == ACS_WINOGRAD) {
         return ACS_USES_WINOGRAD && acs_conv_winograd(job);
     }

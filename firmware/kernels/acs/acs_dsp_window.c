@@ -4,8 +4,6 @@
 
 #include "acs_portable.h"
 
-#include <string.h>
-
 #define KERNEL 3u
 
 /* The window in memory: [active pair][column][height], columns with the padding around the image. */
@@ -24,17 +22,20 @@ bool acs_is_window(const acs_conv_t *layer)
            layer->stride.width <= 2 && layer->output.width >= ACS_TILE_PIXELS;
 }
 
-/* Words of image row `at` (below 0 and from the height on: padding) into row `slot` of the window. */
-static void expand_row(const acs_job_t *job, const rows_t *rows, int32_t at, uint32_t slot)
+/* Row `slot` of the window becomes padding. */
+static void clear_row(const rows_t *rows, uint32_t slot)
+{
+    int32_t *word = rows->words + slot;
+    for (const int32_t *const end = word + rows->pairs * rows->pair_step; word < end; word += rows->height) {
+        *word = 0;
+    }
+}
+
+/* Words of the image's rows from `at` on into the rows of the window from `slot` up to `end`. */
+static void expand_rows(const acs_job_t *job, const rows_t *rows, uint32_t at, uint32_t slot, uint32_t end)
 {
     const acs_conv_t *const layer = job->layer;
     const uint32_t channels = job->source.channels;
-    if (at < 0 || at >= layer->input.height) {
-        for (uint32_t i = 0; i < rows->pairs * rows->columns; i++) {
-            rows->words[i * rows->height + slot] = 0;
-        }
-        return;
-    }
     const uint32_t left = layer->padding.width;
     const uint32_t reached = rows->columns - left;
     const uint32_t pixels = reached < layer->input.width ? reached : layer->input.width;
@@ -44,10 +45,12 @@ static void expand_row(const acs_job_t *job, const rows_t *rows, int32_t at, uin
     acs_stretch_t stretch = {0, 0, 0};
     for (uint16_t i = 0; i < count; i++) {
         stretch = acs_next_stretch(&job->source, i, &stretch);
-        acs_expand_row(&job->source, &stretch, layer->input_zero_point, pixels,
-                       job->source.images + stretch.group * image_bytes + (uint32_t)at * row_bytes,
-                       rows->words + stretch.pair * rows->pair_step + left * rows->height + slot, rows->height,
-                       rows->pair_step);
+        const int8_t *row = job->source.images + stretch.group * image_bytes + at * row_bytes;
+        int32_t *const words = rows->words + stretch.pair * rows->pair_step + left * rows->height;
+        for (uint32_t s = slot; s < end; s++, row += row_bytes) {
+            acs_expand_row(&job->source, &stretch, layer->input_zero_point, pixels, row, words + s, rows->height,
+                           rows->pair_step);
+        }
     }
 }
 
@@ -55,35 +58,40 @@ static void expand_row(const acs_job_t *job, const rows_t *rows, int32_t at, uin
 static void roll(const rows_t *rows, uint32_t stride)
 {
     int32_t *row = rows->words;
-    int32_t *const end = row + rows->pairs * rows->pair_step;
     if (stride == 1) {
-        for (; row + ACS_WINDOW_ROWS(1) < end; row += 2 * ACS_WINDOW_ROWS(1)) { /* two columns a turn */
-            memcpy(row, row + 2, 2 * sizeof *row);
-            memcpy(row + ACS_WINDOW_ROWS(1), row + ACS_WINDOW_ROWS(1) + 2, 2 * sizeof *row);
-        }
-        if (row < end) {
-            memcpy(row, row + 2, 2 * sizeof *row);
-        }
-    } else {
-        for (; row < end; row += ACS_WINDOW_ROWS(2)) {
-            row[0] = row[4];
-        }
+        acs_roll(row, rows->pairs * rows->columns);
+        return;
+    }
+    for (const int32_t *const end = row + rows->pairs * rows->pair_step; row < end; row += ACS_WINDOW_ROWS(2)) {
+        row[0] = row[4];
     }
 }
 
-/* Moves the window down to output row y, for so many rows of output: image rows that it has not yet are expanded. */
+/* Moves the window down to output row y, for so many rows of output: image rows that it has not yet are expanded. The
+ * window of y = 0 is empty: the padding above the image is there. */
 static void move_to(const acs_job_t *job, const rows_t *rows, uint32_t y, uint32_t served)
 {
-    const uint32_t stride = job->layer->stride.height;
+    const acs_conv_t *const layer = job->layer;
+    const uint32_t stride = layer->stride.height;
     const uint32_t height = (served - 1) * stride + KERNEL;
-    const int32_t top = (int32_t)(y * stride) - job->layer->padding.height;
+    const int32_t top = (int32_t)(y * stride) - layer->padding.height; /* image row in slot 0 */
+    const int32_t below = layer->input.height - top;                   /* slot of the first row below the image */
     uint32_t slot = 0;
     if (y > 0) {
         roll(rows, stride);
         slot = rows->height - ACS_SERVED_ROWS * stride;
     }
-    for (; slot < height; slot++) {
-        expand_row(job, rows, top + (int32_t)slot, slot);
+    for (; slot < height && top + (int32_t)slot < 0; slot++) {
+        if (y > 0) {
+            clear_row(rows, slot);
+        }
+    }
+    const uint32_t end = below < (int32_t)height ? (below > (int32_t)slot ? (uint32_t)below : slot) : height;
+    if (slot < end) {
+        expand_rows(job, rows, (uint32_t)(top + (int32_t)slot), slot, end);
+    }
+    for (slot = end; slot < height; slot++) {
+        clear_row(rows, slot);
     }
 }
 
@@ -99,12 +107,12 @@ static bool begin(const acs_job_t *job, uint32_t pair_bytes, acs_scratch_t *scra
     strip->runs = runs;
     strip->end = runs + acs_find_runs(&job->source, pair_bytes, runs, &rows->pairs);
     rows->pair_step = rows->columns * rows->height;
-    const uint32_t bytes = (uint32_t)sizeof *rows->words * rows->pairs * rows->pair_step;
-    rows->words = acs_take_words(scratch, bytes);
+    const uint32_t words = rows->pairs * rows->pair_step;
+    rows->words = acs_take_words(scratch, (uint32_t)sizeof *rows->words * words);
     if (rows->words == NULL) {
         return false;
     }
-    memset(rows->words, 0, bytes);
+    acs_clear_words(rows->words, words);
     return true;
 }
 
@@ -142,7 +150,6 @@ bool acs_conv_window(const acs_job_t *job)
         .function = function_for(layer),
         .odd = width % ACS_TILE_PIXELS ? (width - ACS_TILE_PIXELS) * stride * ACS_WINDOW_ROWS(stride) : 0u,
         .row_words = stride,
-        .pixels = width,
         .points = 1,
         .point_bytes = pair_bytes * acs_pairs(&job->source),
     };
@@ -164,12 +171,16 @@ bool acs_conv_window(const acs_job_t *job)
     strip.tile.words = rows.words;
     strip.tile.tiles = width / ACS_TILE_PIXELS;
     strip.tile.pair_step = 4 * rows.pair_step;
+    const bool together = strip.odd == 0 && strip.row == NULL; /* rows whose outputs follow each other */
     for (uint32_t y = 0; y < layer->output.height; y += ACS_SERVED_ROWS) {
         const uint32_t left = layer->output.height - y;
-        strip.rows = left < ACS_SERVED_ROWS ? left : ACS_SERVED_ROWS;
+        const uint32_t served = left < ACS_SERVED_ROWS ? left : ACS_SERVED_ROWS;
+        strip.tile.rows = together ? served : 1u;
+        strip.rows = together ? 1u : served;
         strip.pixel = y * width;
-        strip.outputs = strip.rows * width;
-        move_to(job, &rows, y, strip.rows);
+        strip.pixels = strip.tile.rows * width;
+        strip.outputs = served * width;
+        move_to(job, &rows, y, served);
         acs_compute_quads(job, &strip);
     }
     return true;

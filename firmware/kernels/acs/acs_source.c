@@ -42,50 +42,11 @@ uint32_t acs_find_runs(const acs_source_t *source, uint32_t pair_bytes, acs_run_
     return found;
 }
 
-/* Channels in fours, two pairs from one load. step: words from pixel to pixel, a constant where it is inlined; four
- * pixels a turn, since loads behind each other pipeline. */
-static inline void expand_fours(uint32_t channels, int32_t zero_point, uint32_t pixels, const int8_t *input,
-                                int32_t *words, uint32_t step, uint32_t pair_step)
+/* Channel by channel, each a half of its words. */
+static void expand_halves(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point,
+                          uint32_t pixels, const int8_t *input, int32_t *words, uint32_t step, uint32_t pair_step)
 {
-    const int32_t offset = acs_offset(zero_point);
-    for (uint32_t c = 0; c < channels; c += 4, words += 2 * pair_step) {
-        const int8_t *from = input + c;
-        int32_t *even = words;
-        int32_t *odd = words + pair_step;
-        const int32_t *const end = words + pixels * step;
-        for (; even + 3 * step < end; even += 4 * step, odd += 4 * step) {
-            const int32_t first = acs_load_four(from);
-            const int32_t second = acs_load_four(from + channels);
-            from += 2 * channels;
-            const int32_t third = acs_load_four(from);
-            const int32_t fourth = acs_load_four(from + channels);
-            from += 2 * channels;
-            even[0] = acs_even_bytes(offset, first);
-            even[step] = acs_even_bytes(offset, second);
-            even[2 * step] = acs_even_bytes(offset, third);
-            even[3 * step] = acs_even_bytes(offset, fourth);
-            odd[0] = acs_odd_bytes(offset, first);
-            odd[step] = acs_odd_bytes(offset, second);
-            odd[2 * step] = acs_odd_bytes(offset, third);
-            odd[3 * step] = acs_odd_bytes(offset, fourth);
-        }
-        for (; even < end; even += step, odd += step, from += channels) {
-            const int32_t four = acs_load_four(from);
-            *even = acs_even_bytes(offset, four);
-            *odd = acs_odd_bytes(offset, four);
-        }
-    }
-}
-
-static inline void expand_row(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point,
-                              uint32_t pixels, const int8_t *input, int32_t *words, uint32_t step,
-                              uint32_t pair_step)
-{
-    if (acs_fours(source)) {
-        expand_fours(source->channels, zero_point, pixels, input, words, step, pair_step);
-        return;
-    }
-    for (uint32_t c = 0; c < source->channels; c++) { /* channel by channel, each a half of its words */
+    for (uint32_t c = 0; c < source->channels; c++) {
         const uint32_t half = stretch->half + c;
         const int8_t *from = input + c;
         int16_t *to = (int16_t *)(words + half / 2 * pair_step) + half % 2;
@@ -96,20 +57,30 @@ static inline void expand_row(const acs_source_t *source, const acs_stretch_t *s
     }
 }
 
+/* expand_fours: expands with words `step` apart. */
+static void expand_row(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
+                       const int8_t *input, int32_t *words, uint32_t step, acs_expand_function_t *expand_fours,
+                       uint32_t pair_step)
+{
+    if (acs_fours(source)) {
+        const acs_fours_t fours = {source->channels, pixels, acs_offset(zero_point), 4 * pair_step};
+        expand_fours(input, words, &fours);
+    } else {
+        expand_halves(source, stretch, zero_point, pixels, input, words, step, pair_step);
+    }
+}
+
 void acs_expand_row(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
                     const int8_t *input, int32_t *words, uint32_t rows, uint32_t pair_step)
 {
-    if (rows == ACS_WINDOW_ROWS(1)) {
-        expand_row(source, stretch, zero_point, pixels, input, words, ACS_WINDOW_ROWS(1), pair_step);
-    } else {
-        expand_row(source, stretch, zero_point, pixels, input, words, ACS_WINDOW_ROWS(2), pair_step);
-    }
+    acs_expand_function_t *const expand_fours = rows == 4 ? acs_expand_fours_4 : acs_expand_fours_5;
+    expand_row(source, stretch, zero_point, pixels, input, words, rows, expand_fours, pair_step);
 }
 
 void acs_expand_line(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
                      const int8_t *input, int32_t *words, uint32_t pair_step)
 {
-    expand_row(source, stretch, zero_point, pixels, input, words, 1, pair_step);
+    expand_row(source, stretch, zero_point, pixels, input, words, 1, acs_expand_fours_1, pair_step);
 }
 
 void acs_expand_pixel(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point,

@@ -24,7 +24,8 @@ c3p0 .req r8
 c3p1 .req r9
 
 /* acs_tile_t, loaded with one instruction; then the run that comes next, where a loop of four
-   turns ends, the part of the table `finish` behind the sums to start from, the place behind the last tile. */
+   turns ends, the part of the table `finish` behind the sums to start from, the place behind a row's last tile, the
+   rows left, the first tile of this one. */
 first_  .req s0
 weights_ .req s1
 finish_ .req s2
@@ -39,6 +40,8 @@ next_   .req s10
 fours_  .req s11
 scales_ .req s12
 last_   .req s13
+rows_   .req s14
+row_    .req s15
 
 /* Bytes of a tap's weights. */
     .equ    TAP_paired, 8
@@ -48,46 +51,54 @@ last_   .req s13
     .equ    COLUMN_1, 16
     .equ    COLUMN_2, 20
 
+/* A weight's products with the words of both pixels, added to what is there; or to what the first pixel's sum starts
+   from, at a tile's first tap. */
+    .macro add_both sum, weight, a, b
+    smlad   \sum\()p0, \weight, \a, \sum\()p0
+    smlad   \sum\()p1, \weight, \b, \sum\()p1
+    .endm
+
+    .macro add_first sum, weight, a, b
+    smlad   \sum\()p1, \weight, \b, \sum\()p0
+    smlad   \sum\()p0, \weight, \a, \sum\()p0
+    .endm
+
 /* One tap of one pair of channels: a and b hold the words of the two pixels. Weights move on. */
-    .macro tap_paired a, b
-    smlad   c1p0, r10, \a, c1p0
-    smlad   c1p1, r10, \b, c1p1
-    smlad   c3p0, r11, \a, c3p0
-    smlad   c3p1, r11, \b, c3p1
+    .macro tap_paired a, b, add=add_both
+    \add    c1, r10, \a, \b
+    \add    c3, r11, \a, \b
     sxtb16  r10, r10
     sxtb16  r11, r11
-    smlad   c0p0, r10, \a, c0p0
-    smlad   c0p1, r10, \b, c0p1
-    smlad   c2p0, r11, \a, c2p0
-    smlad   c2p1, r11, \b, c2p1
+    \add    c0, r10, \a, \b
+    \add    c2, r11, \a, \b
     .endm
 
-    .macro tap_wide a, b
-    half_tap_0 \a, \b
+    .macro tap_wide a, b, add=add_both
+    \add    c0, r10, \a, \b
+    \add    c1, r11, \a, \b
     ldrd    r10, r11, [r1], #8
-    half_tap_2 \a, \b
+    \add    c2, r10, \a, \b
+    \add    c3, r11, \a, \b
     .endm
 
-    .macro half_tap_0 a, b
-    smlad   c0p0, r10, \a, c0p0
-    smlad   c0p1, r10, \b, c0p1
-    smlad   c1p0, r11, \a, c1p0
-    smlad   c1p1, r11, \b, c1p1
-    .endm
-
-    .macro half_tap_2 a, b
-    smlad   c2p0, r10, \a, c2p0
-    smlad   c2p1, r10, \b, c2p1
-    smlad   c3p0, r11, \a, c3p0
-    smlad   c3p1, r11, \b, c3p1
-    .endm
-
-/* A row of a 3x3 window. Words that two taps share are loaded once. */
-    .macro window_row_1 form, row
+/* Tap 0 of a 3x3 window's row; of two windows next to each other, then two columns apart. */
+    .macro window_tap_1 form, row, add=add_both
     ldrd    r10, r11, [r1], #8
     ldr     r12, [r0, #4 * \row]
     ldr     lr, [r0, #4 * \row + COLUMN_1]
-    tap_\form r12, lr
+    tap_\form r12, lr, \add
+    .endm
+
+    .macro window_tap_2 form, row, add=add_both
+    ldr     r10, [r1, #TAP_\form * 3 * \row]
+    ldr     r11, [r1, #TAP_\form * 3 * \row + 4]
+    ldr     r12, [r0, #4 * \row]
+    ldr     lr, [r0, #4 * \row + 2 * COLUMN_2]
+    tap_in_place_\form r12, lr, 3 * \row, \add
+    .endm
+
+/* The other two. Words that two taps share are loaded once. */
+    .macro window_rest_1 form, row
     ldrd    r10, r11, [r1], #8
     ldr     r12, [r0, #4 * \row + 2 * COLUMN_1]
     tap_\form lr, r12
@@ -96,14 +107,9 @@ last_   .req s13
     tap_\form r12, lr
     .endm
 
-/* The same two columns apart: tap 1 comes last, since taps 0 and 2 share a word. Neighbouring loads pipeline, which
-   pairs of words do not: with so many loads that is worth more than the fewer instructions. */
-    .macro window_row_2 form, row
-    ldr     r10, [r1, #TAP_\form * 3 * \row]
-    ldr     r11, [r1, #TAP_\form * 3 * \row + 4]
-    ldr     r12, [r0, #4 * \row]
-    ldr     lr, [r0, #4 * \row + 2 * COLUMN_2]
-    tap_in_place_\form r12, lr, 3 * \row
+/* Tap 1 comes last, since taps 0 and 2 share a word. Neighbouring loads pipeline, which pairs of words do not: with so
+   many loads that is worth more than the fewer instructions. */
+    .macro window_rest_2 form, row
     ldr     r10, [r1, #TAP_\form * (3 * \row + 2)]
     ldr     r11, [r1, #TAP_\form * (3 * \row + 2) + 4]
     ldr     r12, [r0, #4 * \row + 4 * COLUMN_2]
@@ -116,25 +122,34 @@ last_   .req s13
     .endm
 
 /* Taps whose weights lie at r1, which does not move on. */
-    .macro tap_in_place_paired a, b, tap
-    tap_paired \a, \b
+    .macro tap_in_place_paired a, b, tap, add=add_both
+    tap_paired \a, \b, \add
     .endm
 
-    .macro tap_in_place_wide a, b, tap
-    half_tap_0 \a, \b
+    .macro tap_in_place_wide a, b, tap, add=add_both
+    \add    c0, r10, \a, \b
+    \add    c1, r11, \a, \b
     ldr     r10, [r1, #TAP_wide * (\tap) + 8]
     ldr     r11, [r1, #TAP_wide * (\tap) + 12]
-    half_tap_2 \a, \b
+    \add    c2, r10, \a, \b
+    \add    c3, r11, \a, \b
     .endm
 
-/* Windows: all active pairs, whose weights lie one behind the other; one pair a turn. */
+/* Windows: all active pairs, whose weights lie one behind the other; one pair a turn. The first tap of all is by
+   itself. */
     .macro window_loop form, stride
     vmov    r1, weights_
+    window_tap_\stride \form, 0, add_first
+    b       4f
     .balign 4
 3:
-    window_row_\stride \form, 0
-    window_row_\stride \form, 1
-    window_row_\stride \form, 2
+    window_tap_\stride \form, 0
+4:
+    window_rest_\stride \form, 0
+    window_tap_\stride \form, 1
+    window_rest_\stride \form, 1
+    window_tap_\stride \form, 2
+    window_rest_\stride \form, 2
     vmov    r10, pair_
     vmov    r11, stop_
     .if \stride == 2
@@ -153,6 +168,10 @@ last_   .req s13
 
 /* Columns: run after run, four taps a turn, then what is left. The next tile's words lie behind. */
     .macro column_loop form, tap_bytes
+    mov     c0p1, c0p0
+    mov     c1p1, c1p0
+    mov     c2p1, c2p0
+    mov     c3p1, c3p0
     vmov    r12, runs_
 2:
     ldrd    r10, r11, [r12], #8
@@ -233,7 +252,10 @@ last_   .req s13
     ssat    \b, #8, \b
     .endm
 
-/* void name(const acs_tile_t *tile). tile_bytes: from tile to tile; 0: the loop moves on by itself. */
+    .equ    TILE_ROWS, 52               /* of acs_tile_t */
+
+/* void name(const acs_tile_t *tile). tile_bytes: from tile to tile; 0: the loop moves on by itself. argument: of
+   windows the stride. */
     .macro tile_function name, form, tile_bytes, loop, argument
     .section .text.\name, "ax", %progbits
     .global \name
@@ -246,20 +268,21 @@ last_   .req s13
     vmov    r12, finish_
     add     r12, r12, #16
     vmov    scales_, r12
-    vmov    r0, first_
     .if \tile_bytes != 0
+    vldr    rows_, [r0, #TILE_ROWS]
+    vmov    r0, first_
+0:                                      /* a row */
     vmov    r1, tiles_
     mov     r2, #\tile_bytes
     mla     r1, r1, r2, r0
+    vmov    row_, r0
     vmov    last_, r1
+    .else
+    vmov    r0, first_
     .endif
-1:
+1:                                      /* a tile */
     vmov    r12, finish_
     ldm     r12, {r2, r4, r6, r8}
-    mov     c0p1, c0p0
-    mov     c1p1, c1p0
-    mov     c2p1, c2p0
-    mov     c3p1, c3p0
     \loop   \form, \argument
     double_\form
     vmov    r0, scales_
@@ -291,6 +314,15 @@ last_   .req s13
     vmov    tiles_, r2
     .endif
     bne.w   1b
+    .if \tile_bytes != 0
+    vmov    r1, rows_
+    vmov    r0, row_
+    subs    r1, r1, #1
+    add     r0, r0, #4 * \argument
+    vmov    rows_, r1
+    vmov    first_, r0
+    bne.w   0b
+    .endif
     pop     {r4-r11, pc}
     .size   \name, . - \name
     .endm
@@ -301,35 +333,5 @@ last_   .req s13
     tile_function acs_tile_window_1_wide, wide, 2 * COLUMN_1, window_loop, 1
     tile_function acs_tile_window_2_paired, paired, 4 * COLUMN_2, window_loop, 2
     tile_function acs_tile_window_2_wide, wide, 4 * COLUMN_2, window_loop, 2
-
-/* int32_t *acs_copy_words(int32_t *to, const int32_t *from, const int32_t *end): sixteen a turn, then two. */
-    .section .text.acs_copy_words, "ax", %progbits
-    .global acs_copy_words
-    .type   acs_copy_words, %function
-    .balign 8
-    .thumb_func
-acs_copy_words:
-    push    {r4-r10, lr}
-    sub     lr, r2, #60
-    b       2f
-    .balign 4
-1:
-    ldm     r1!, {r3-r10}
-    stm     r0!, {r3-r10}
-    ldm     r1!, {r3-r10}
-    stm     r0!, {r3-r10}
-2:
-    cmp     r1, lr
-    blo     1b
-    cmp     r1, r2
-    beq     4f
-3:
-    ldrd    r3, r4, [r1], #8
-    strd    r3, r4, [r0], #8
-    cmp     r1, r2
-    bne     3b
-4:
-    pop     {r4-r10, pc}
-    .size   acs_copy_words, . - acs_copy_words
 
 #endif

@@ -15,6 +15,7 @@ typedef struct {
     uint32_t row_step;             /* from one row to the next */
     uint32_t pixel_step;           /* from a tile's first pixel to its second */
     uint32_t tile_step;            /* from tile to tile; 0: a tile lies behind the pairs of the one before */
+    uint32_t next_row;             /* from a row of tiles to the next */
 } shape_t;
 
 static void compute(const acs_tile_t *tile, const shape_t *shape, uint32_t pair_step, bool wide)
@@ -27,7 +28,11 @@ static void compute(const acs_tile_t *tile, const shape_t *shape, uint32_t pair_
     const acs_run_t *const end = windows ? &whole + 1 : tile->end;
     const int32_t *first = tile->words;
     int8_t *output = tile->output;
-    for (uint32_t t = 0; t < tile->tiles; t++) {
+    const uint32_t tiles = tile->tiles * (windows ? tile->rows : 1u);
+    for (uint32_t t = 0; t < tiles; t++) {
+        if (windows && t % tile->tiles == 0) {
+            first = tile->words + t / tile->tiles * shape->next_row;
+        }
         int32_t sums[ACS_TILE_PIXELS][ACS_QUAD];
         for (uint32_t i = 0; i < ACS_TILE_PIXELS * ACS_QUAD; i++) {
             sums[i / ACS_QUAD][i % ACS_QUAD] = tile->finish[i % ACS_QUAD];
@@ -58,7 +63,8 @@ static shape_t window(uint32_t stride)
 {
     const uint32_t column_step = ACS_WINDOW_ROWS(stride);
     return (shape_t){.taps = 9, .columns = 3, .column_step = column_step, .row_step = 1,
-                     .pixel_step = stride * column_step, .tile_step = stride * ACS_TILE_PIXELS * column_step};
+                     .pixel_step = stride * column_step, .tile_step = stride * ACS_TILE_PIXELS * column_step,
+                     .next_row = stride};
 }
 
 void acs_tile_column_paired(const acs_tile_t *tile)
@@ -93,14 +99,6 @@ void acs_tile_window_2_wide(const acs_tile_t *tile)
 {
     const shape_t shape = window(2);
     compute(tile, &shape, tile->pair_step / 4, true);
-}
-
-int32_t *acs_copy_words(int32_t *to, const int32_t *from, const int32_t *end)
-{
-    while (from < end) {
-        *to++ = *from++;
-    }
-    return to;
 }
 
 #endif /* !ACS_DSP_ASSEMBLY */

@@ -7,10 +7,14 @@
 /* Channels that are expanded together. */
 #define TOGETHER 4u
 
-int32_t *acs_copy_words(int32_t *to, const int32_t *from, const int32_t *end)
+int32_t *acs_copy_runs(int32_t *to, const int32_t *from, const acs_run_t *runs, const acs_run_t *end)
 {
-    memcpy(to, from, (size_t)((const int8_t *)end - (const int8_t *)from));
-    return to + (end - from);
+    for (; runs < end; runs++) {
+        const uint32_t bytes = runs->end - runs->begin;
+        memcpy(to, from + runs->begin / 4, bytes);
+        to += bytes / 4;
+    }
+    return to;
 }
 
 uint32_t acs_rv32_channels(const acs_source_t *source)
