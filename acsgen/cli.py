@@ -21,7 +21,7 @@ import typer
 from acsgen import __version__
 from acsgen.cli_board import board_commands
 from acsgen.cli_network import network_commands
-from acsgen.cli_options import Data, Json, On, Project
+from acsgen.cli_options import Data, Json, On, Project, pairs
 from acsgen.console import (
     INTERRUPTED,
     Commands,
@@ -156,6 +156,12 @@ def generate(
         typer.Option("--cmsis-nn", help="A CMSIS-NN checkout to take the sources from.", metavar="DIR", readable=False),
     ] = None,
     no_winograd: Annotated[bool, typer.Option("--no-winograd", help="Small weights, whatever the flash.")] = False,
+    form: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--form", help="The form that a layer must take (plan.json has both names).", metavar="LAYER=FORM"
+        ),
+    ] = None,
     flash_budget: Annotated[int | None, typer.Option(min=1, help="Most bytes of flash (default: the board's).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a project that is there.")] = False,
     as_json: Json = False,
@@ -170,6 +176,7 @@ def generate(
     from acsgen.report.advice import idle_mask
 
     how: dict[str, Any] = {"name": name, "kernels": kernels, "cmsis_nn": cmsis_nn, "force": force}
+    how["forms"] = pairs("--form", form or [], "LAYER=FORM")
     project = generate_any(model, kind, board, out, winograd=not no_winograd, flash_budget=flash_budget, **how)
     if project.kept:
         typer.echo(f"acsgen: the project that was there had been edited; it is now {project.kept}", err=True)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from acsgen import __version__
@@ -87,13 +88,14 @@ def generate_package(
     cmsis_nn: Path | None = None,
     winograd: bool = True,
     flash_budget: int | None = None,
+    forms: Mapping[str, str] = MappingProxyType({}),
     force: bool = False,
 ) -> Project:
     """Writes the network of `model` (an `.acsq` file) as a package of a kind (a key of PACKAGES) to the folder `out`.
 
     kernels: the kernel set, by default DEFAULT_KERNELS. flash_budget: bytes that model, runtime and kernels may take
     at most; without it, or if the arena would grow, the kernel set `acs` does not take Winograd's way, since
-    nobody knows the board. The rest as in `acsgen.emit.project.generate`.
+    nobody knows the board. The rest is as in `acsgen.emit.project.generate`.
     """
     wanted = kernels or DEFAULT_KERNELS
     if wanted not in KERNEL_SETS:
@@ -101,7 +103,9 @@ def generate_package(
     kernel_set = KERNEL_SETS[wanted]
     spare = None if flash_budget is None or not winograd else partial(spare_of_package, flash_budget=flash_budget)
     compose = partial(_compose, flash_budget=flash_budget)
-    return write_generated(kind, model, kernel_set, out, compose, spare, name=name, cmsis_nn=cmsis_nn, force=force)
+    return write_generated(
+        kind, model, kernel_set, out, compose, spare, name=name, cmsis_nn=cmsis_nn, forms=forms, force=force
+    )
 
 
 def _compose(material: Material, flash_budget: int | None) -> dict[str, bytes]:

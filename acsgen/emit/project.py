@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from acsgen import __version__
@@ -109,6 +110,7 @@ def generate(
     cmsis_nn: Path | None = None,
     winograd: bool = True,
     flash_budget: int | None = None,
+    forms: Mapping[str, str] = MappingProxyType({}),
     force: bool = False,
 ) -> Project:
     """Writes the project that runs `model` (an `.acsq` file) on `board` to the folder `out`.
@@ -116,8 +118,8 @@ def generate(
     name: C name of the model, by default the model's own. kernels: the kernel set, by default the board's first
     choice. cmsis_nn: a CMSIS-NN checkout to take the sources from instead of the pinned ones. winograd: whether the
     kernel set `acs` may take its way where flash and RAM allow. flash_budget: bytes that the firmware may take at
-    most, by default what the board has. force: replace a project that is there; if it was edited since it was
-    generated, it is moved aside, not lost.
+    most, by default what the board has. forms: by the name of a convolution, the form that it must take. force:
+    replace a project that is there; if it was edited since it was generated, it is moved aside, not lost.
 
     The folder appears whole or not at all. Raises AcsgenError if the model does not fit the board, if `out`
     exists, or is no project of acsgen's.
@@ -142,7 +144,17 @@ def generate(
 
     spare = partial(spare_of, board, flash_budget=flash_budget) if winograd else None
     return write_generated(
-        PROJECT, model, kernel_set, out, compose, spare, board=board.name, name=name, cmsis_nn=cmsis_nn, force=force
+        PROJECT,
+        model,
+        kernel_set,
+        out,
+        compose,
+        spare,
+        board=board.name,
+        name=name,
+        cmsis_nn=cmsis_nn,
+        forms=forms,
+        force=force,
     )
 
 
@@ -157,6 +169,7 @@ def write_generated(
     board: str = "",
     name: str | None = None,
     cmsis_nn: Path | None = None,
+    forms: Mapping[str, str] = MappingProxyType({}),
     force: bool = False,
 ) -> Project:
     """Plans a model, lets `compose` say what files there are (path -> content), and writes them with their manifest.
@@ -170,9 +183,9 @@ def write_generated(
     _check_replaceable(out, force)
     graph = load_acsq(model)
     c_name = model_identifier(name or graph.name)
-    planned = plan(graph, kernel_set)
+    planned = plan(graph, kernel_set, forms=forms)
     if spare is not None and kernel_set.conv_forms is not None:
-        planned = plan(graph, kernel_set, spare(planned, Writer(planned, c_name).constant_bytes))
+        planned = plan(graph, kernel_set, spare(planned, Writer(planned, c_name).constant_bytes), forms)
     writer = Writer(planned, c_name)
     library = LIBRARIES[kernel_set.library](planned.kernels, cmsis_nn) if kernel_set.library else {}
     files = {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from acsgen.graph.ops import Pair
 from acsgen.plan.arena import ALIGNMENT
-from acsgen.plan.conv_case import ConvCase, Form
+from acsgen.plan.conv_case import ConvCase, Form, plain_form
 
 #: Output channels and pixels of a tile.
 QUAD, TILE_PIXELS = 4, 2
@@ -45,9 +45,9 @@ MAX_WEIGHT = 127
 def conv_forms(case: ConvCase) -> tuple[Form, ...]:
     """The forms that are exact, the one with the least constants first."""
     if not finishes_shortly(case):
-        return (_plain(case, "Its requantisation is none of the short form: plain weights."),)
+        return (plain_form(case, "Its requantisation is none of the short form: plain weights."),)
     if prod(case.target[:2]) == 1 and case.weights.size <= FEW_WEIGHTS:
-        return (_plain(case, "A few products: to prepare for more would take longer."),)
+        return (plain_form(case, "A few products: to prepare for more would take longer."),)
     if is_paired_exact(case):
         forms = [_tiled(case, "paired", 2, "Two output channels in a weight.")]
     else:
@@ -66,11 +66,6 @@ def conv_forms(case: ConvCase) -> tuple[Form, ...]:
             )
         )
     return tuple(forms)
-
-
-def _plain(case: ConvCase, why: str) -> Form:
-    row = case.target[1] * case.target[2]
-    return Form("plain", 0, row, case.weights.size + 12 * case.target[2], 0, why)
 
 
 def _tiled(case: ConvCase, name: str, tap_words: int, why: str) -> Form:

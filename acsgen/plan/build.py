@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 from acsgen.errors import AcsgenError
@@ -28,7 +29,7 @@ from acsgen.graph import (
     Shuffle,
 )
 from acsgen.graph.ops import Padding
-from acsgen.plan.choose import Chosen, Spare, choose, without_largest
+from acsgen.plan.choose import Chosen, Spare, check_layers, choose, without_largest
 from acsgen.plan.conv_case import Form
 from acsgen.plan.convolutions import plan_convolution
 from acsgen.plan.fuse import fused_into_convolution, pools_in_place
@@ -42,11 +43,17 @@ from acsgen.plan.order import orders
 from acsgen.plan.plan import Buffer, GateSlot, Plan, Step, root_of
 
 
-def plan(graph: Graph, kernels: KernelSet = CMSIS_NN, spare: Spare | None = None) -> Plan:
+def plan(
+    graph: Graph,
+    kernels: KernelSet = CMSIS_NN,
+    spare: Spare | None = None,
+    forms: Mapping[str, str] = MappingProxyType({}),
+) -> Plan:
     """Plans an int8 graph for a kernel set: order, skipping, layouts, kernels and memory.
 
     Of the orders that are tried, the one with the smallest arena. spare: what faster forms of constants may take in
-    that order; None: nothing.
+    that order; None: nothing. forms: by the name of a convolution, the form that it must take; AcsgenError if it
+    cannot.
     """
     for gate in graph.gates:
         if graph.shape(gate.output)[0] > MAX_GROUPS:
@@ -57,11 +64,12 @@ def plan(graph: Graph, kernels: KernelSet = CMSIS_NN, spare: Spare | None = None
     needs = needs_of(graph, masks, listed)
 
     def drafted(ops: tuple[Op, ...], chosen: Chosen) -> tuple[_Draft, Plan]:
-        draft = _Draft(graph, kernels, masks, layouts, listed, needs, ops, chosen)
+        draft = _Draft(graph, kernels, masks, layouts, listed, needs, ops, chosen, forms)
         return draft, _planned(draft)
 
     drafts = [drafted(ops, {}) for ops in orders(graph, masks, needs)]
     draft, planned = min(drafts, key=lambda drafted: drafted[1].arena_bytes)
+    check_layers(forms, draft.offers, kernels.name)
     spare = spare or Spare()
     chosen: Chosen | None = choose(draft.offers, spare)
     if chosen == {name: forms[0] for name, forms in draft.offers.items()}:
@@ -97,6 +105,7 @@ class _Draft:
     needs: Mapping[str, tuple[str, ...]]
     ops: tuple[Op, ...]
     chosen: Chosen
+    wanted: Mapping[str, str]
     offers: dict[str, tuple[Form, ...]] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     buffers: dict[str, Buffer] = field(default_factory=dict)

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from acsgen.plan.conv_case import Form
+from acsgen.errors import AcsgenError, nearest
+from acsgen.plan.conv_case import PLAIN, ConvCase, Form, plain_form
 
 #: By the name of the operator: the form with the least constants first.
 Offers = Mapping[str, tuple[Form, ...]]
@@ -23,6 +24,28 @@ class Spare:
 
     flash_bytes: int | None = 0
     arena_bytes: int | None = None
+
+
+def forced(layer: str, case: ConvCase, forms: tuple[Form, ...], wanted: str | None) -> tuple[Form, ...]:
+    """The form that is wanted for a layer, alone, if any is; the plain one can always be had.
+
+    AcsgenError if the layer does not have it.
+    """
+    if wanted is None:
+        return forms
+    all_forms = {PLAIN: plain_form(case, ""), **{form.name: form for form in forms}}
+    if wanted not in all_forms:
+        raise AcsgenError(f"layer '{layer}' cannot take the form '{wanted}'; it has: {', '.join(all_forms)}")
+    return (replace(all_forms[wanted], why="Asked for."),)
+
+
+def check_layers(wanted: Mapping[str, str], offers: Offers, kernels: str) -> None:
+    """AcsgenError if a form is wanted for a layer that has no choice."""
+    if wanted and not offers:
+        raise AcsgenError(f"kernel set '{kernels}' has one form of convolutions only: leave out --form")
+    for layer in wanted:
+        if layer not in offers:
+            raise AcsgenError(f"--form {layer}: no convolution has that name: {nearest(layer, offers)}")
 
 
 def choose(offers: Offers, spare: Spare) -> Chosen:

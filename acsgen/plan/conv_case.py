@@ -84,11 +84,15 @@ class ConvCase:
         return bias + products.min(-1).sum(axes), bias + products.max(-1).sum(axes)
 
 
+#: The form that is no key of `acsgen.emit.forms.FORMS`.
+PLAIN = "plain"
+
+
 @dataclass(frozen=True)
 class Form:
     """How a kernel set wants a convolution.
 
-    name: of the form of its constants, a key of `acsgen.emit.forms.FORMS`, or "plain". band_bytes: scratch that it
+    name: of the form of its constants, a key of `acsgen.emit.forms.FORMS`, or PLAIN. band_bytes: scratch that it
     needs besides, where its result is added to a residual. constant_bytes: flash that they take. instructions: of a run
     with all gates open, estimated from counts on a core that it is for. most_scratch_bytes: more than scratch_bytes,
     if more would be used, bands not included.
@@ -101,6 +105,12 @@ class Form:
     instructions: int
     why: str
     most_scratch_bytes: int = 0
+
+
+def plain_form(case: ConvCase, why: str, instructions: int = 0) -> Form:
+    """Constants as the graph has them, which a set's plain kernel takes whatever they are."""
+    row = case.target[1] * case.target[2]
+    return Form(PLAIN, 0, row, case.weights.size + 12 * case.target[2], instructions, why)
 
 
 def conv_case(

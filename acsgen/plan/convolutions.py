@@ -12,8 +12,8 @@ from acsgen.graph import Conv2D, Dense, DepthwiseConv2D, Graph, Op
 from acsgen.graph.ops import Pair, Shape, image_shape
 from acsgen.plan.arena import ALIGNMENT
 from acsgen.plan.choice import FEW_PIXELS, closed_inputs, why_all_inputs
-from acsgen.plan.choose import Chosen
-from acsgen.plan.conv_case import Form, conv_case
+from acsgen.plan.choose import Chosen, forced
+from acsgen.plan.conv_case import PLAIN, Form, conv_case
 from acsgen.plan.cost import pack_limit
 from acsgen.plan.kernel_sets import KernelSet
 from acsgen.plan.layout import read_layout
@@ -30,6 +30,7 @@ class Draft(Protocol):
     layouts: Mapping[str, int]
     listed: set[str]
     chosen: Chosen
+    wanted: Mapping[str, str]
     offers: dict[str, tuple[Form, ...]]
 
     def write(self, op: Op, kernel: str, *inputs: str, shares: str | None = None, **details: object) -> None: ...
@@ -67,7 +68,7 @@ def plan_convolution(draft: Draft, op: Conv2D | Dense) -> None:
     source = draft.read(read.before.inputs[0] if read.before else read.tensor, read.groups)
     active = draft.active(op.output)
     form = _form(draft, op, read)
-    own = form if form and form.name != "plain" else None
+    own = form if form and form.name != PLAIN else None
     formed: dict[str, Any] = {}
     if form:
         formed = {"form": form.name, "form_why": form.why, "most_scratch_bytes": form.most_scratch_bytes}
@@ -137,8 +138,8 @@ def _form(draft: Draft, op: Conv2D | Dense, read: _Read) -> Form | None:
     groups = read.groups, draft.layouts[op.output]
     case = conv_case(op, source, target, *groups, read.joined is not None)
     alone = read.joined is not None and read.groups == 1
-    forms = draft.kernels.conv_forms(case.behind(read.constant, read.before is not None, alone))
-    draft.offers[op.name] = forms
+    case = case.behind(read.constant, read.before is not None, alone)
+    draft.offers[op.name] = forced(op.name, case, draft.kernels.conv_forms(case), draft.wanted.get(op.name))
     return draft.form_of(op)
 
 

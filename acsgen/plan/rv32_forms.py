@@ -25,7 +25,7 @@ from acsgen.plan.acs_forms import (
     run_bytes,
     writes_in_place,
 )
-from acsgen.plan.conv_case import ConvCase, Form
+from acsgen.plan.conv_case import ConvCase, Form, plain_form
 
 #: Pixels of a direct tile, and tiles of 2x2 pixels that Winograd's way takes together.
 PIXELS = 4
@@ -37,8 +37,7 @@ DEPTHWISE_CHANNELS = 4
 
 def conv_forms(case: ConvCase) -> tuple[Form, ...]:
     """The forms that are exact; plain weights last, where so little is to do that they are quicker."""
-    row = case.target[1] * case.target[2]
-    plain = Form("plain", 0, row, case.weights.size + 12 * case.target[2], _plain_instructions(case), "Little to do.")
+    plain = plain_form(case, "Little to do.", _plain_instructions(case))
     if case.constants or case.scaled:
         return (replace(plain, why="Behind closed groups that are not zero: plain weights."),)
     if not is_exact(case):

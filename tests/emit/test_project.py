@@ -361,6 +361,27 @@ def test_flash_that_faster_weights_may_take(board: Board, out: Path, tmp_path: P
         taken(flash_budget=1000)
 
 
+def test_forms_that_layers_must_take(board: Board, out: Path, tmp_path: Path) -> None:
+    """A form by the name of the layer; what is no layer's, or no form of it, is refused."""
+    save_acsq(small_graph(lambda b: b.conv(b.conv("x", 16), 16), (8, 8, 8)), tmp_path / "model.acsq")
+
+    def taken(kernels: str = "acs", **forms: str) -> list[tuple[str, str]]:
+        made = generate(tmp_path / "model.acsq", board, out, kernels=kernels, forms=forms, force=True)
+        return [(step.form, step.form_why) for step in made.plan.steps]
+
+    chosen = taken()
+    names = [step["op"] for step in json.loads((out / "plan.json").read_text())["steps"]]
+    assert taken(**{names[0]: "paired"}) == [("paired", "Asked for."), chosen[1]]
+    assert taken(**{names[1]: "plain"}) == [chosen[0], ("plain", "Asked for.")]
+    has = f"layer '{names[0]}' cannot take the form 'wide'; it has: plain, paired, winograd"
+    with pytest.raises(AcsgenError, match=has):
+        taken(**{names[0]: "wide"})
+    with pytest.raises(AcsgenError, match="--form nose: no convolution has that name"):
+        taken(nose="paired")
+    with pytest.raises(AcsgenError, match="kernel set 'cmsis_nn' has one form of convolutions only: leave out --form"):
+        taken("cmsis_nn", **{names[0]: "paired"})
+
+
 def test_a_checkout_for_kernels_that_call_none(model: Path, board: Board, checkout: Path, out: Path) -> None:
     with pytest.raises(AcsgenError, match="kernel set 'portable' calls nothing of CMSIS-NN: leave out --cmsis-nn"):
         generate(model, board, out, kernels="portable", cmsis_nn=checkout)
