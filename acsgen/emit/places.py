@@ -13,6 +13,7 @@ from acsgen.emit.names import Names
 from acsgen.graph import Op, Tensor
 from acsgen.graph.ops import image_shape
 from acsgen.plan import Buffer, ListSlot, Plan, Step
+from acsgen.plan.plan import bytes_before
 
 #: ACS_ALWAYS of acs_layers.h.
 ALWAYS = 0xFFFF
@@ -69,7 +70,10 @@ class Places:
         """A buffer as a C expression."""
         if self.plan.root(name) == self.plan.graph.input:
             return "input"
-        return "output" if self.plan.buffers[name].offset is None else f"at + AT_{self.name(name).upper()}"
+        if self.plan.buffers[name].offset is not None:
+            return f"at + AT_{self.name(name).upper()}"
+        before = bytes_before(self.plan.buffers, name)
+        return f"output + {before}" if before else "output"
 
     def offsets(self) -> list[tuple[str, str, str]]:
         """The arena's buffers in the order of the network: name of the offset, its value, a comment."""
@@ -77,6 +81,8 @@ class Places:
 
     def _offset(self, buffer: Buffer) -> tuple[str, str, str]:
         macro = f"AT_{self.name(buffer.name).upper()}"
+        if buffer.slice_at is not None:
+            return macro, str(buffer.offset), f"{buffer.bytes} bytes of {buffer.shares}, where they are joined"
         if buffer.shares is not None:
             return macro, f"AT_{self.name(buffer.shares).upper()}", "the same bytes"
         return macro, str(buffer.offset), f"{buffer.bytes} bytes, steps {buffer.first} to {buffer.last}"

@@ -32,7 +32,7 @@ from acsgen.graph.ops import Padding
 from acsgen.plan.choose import Chosen, Spare, check_layers, choose, without_largest
 from acsgen.plan.conv_case import Form
 from acsgen.plan.convolutions import plan_convolution
-from acsgen.plan.fuse import fused_into_convolution, pools_in_place
+from acsgen.plan.fuse import fused_into_convolution, pools_in_place, take_in
 from acsgen.plan.kernel_sets import CMSIS_NN, KernelSet
 from acsgen.plan.layout import layouts_of, listed_tensors, read_as_image
 from acsgen.plan.lists import ListSlot
@@ -63,23 +63,43 @@ def plan(
     listed = listed_tensors(graph, graph.ops, masks, layouts)
     needs = needs_of(graph, masks, listed)
 
-    def drafted(ops: tuple[Op, ...], chosen: Chosen) -> tuple[_Draft, Plan]:
-        draft = _Draft(graph, kernels, masks, layouts, listed, needs, ops, chosen, forms)
+    def drafted(ops: tuple[Op, ...], chosen: Chosen, in_place: frozenset[str]) -> tuple[_Draft, Plan]:
+        draft = _Draft(graph, kernels, masks, layouts, listed, needs, ops, chosen, in_place, forms)
         return draft, _planned(draft)
 
-    drafts = [drafted(ops, {}) for ops in orders(graph, masks, needs)]
+    drafts = [drafted(ops, {}, frozenset()) for ops in orders(graph, masks, needs)]
     draft, planned = min(drafts, key=lambda drafted: drafted[1].arena_bytes)
+    draft, planned = _joined_in_place(draft, planned, lambda names: drafted(draft.ops, {}, names))
     check_layers(forms, draft.offers, kernels.name)
     spare = spare or Spare()
     chosen: Chosen | None = choose(draft.offers, spare)
     if chosen == {name: forms[0] for name, forms in draft.offers.items()}:
         return planned
     while chosen is not None:
-        faster = drafted(draft.ops, chosen)[1]
+        faster = drafted(draft.ops, chosen, draft.in_place)[1]
         if spare.arena_bytes is None or faster.arena_bytes <= spare.arena_bytes:
             return faster
         chosen = without_largest(draft.offers, chosen)
     return planned
+
+
+def _joined_in_place(
+    draft: _Draft, planned: Plan, drafted: Callable[[frozenset[str]], tuple[_Draft, Plan]]
+) -> tuple[_Draft, Plan]:
+    """The plan with as many tensors as possible whose parts are written where they lie joined.
+
+    Their memory is taken from the first part on: where the arena would grow by that, parts are copied.
+    """
+    joined = [op.output for op in draft.ops if isinstance(op, Concatenate)]
+    if joined:
+        found = drafted(frozenset(joined))
+        if found[1].arena_bytes <= planned.arena_bytes:
+            return found
+    for name in reversed(joined):  # what is joined from joined tensors first
+        found = drafted(draft.in_place | {name})
+        if found[1].arena_bytes <= planned.arena_bytes:
+            draft, planned = found
+    return draft, planned
 
 
 def _planned(draft: _Draft) -> Plan:
@@ -105,6 +125,7 @@ class _Draft:
     needs: Mapping[str, tuple[str, ...]]
     ops: tuple[Op, ...]
     chosen: Chosen
+    in_place: frozenset[str]  # tensors whose parts are written to their places, where that can be
     wanted: Mapping[str, str]
     offers: dict[str, tuple[Form, ...]] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -272,15 +293,25 @@ def _shuffle(draft: _Draft, op: Shuffle) -> None:
 
 
 def _concatenate(draft: _Draft, op: Concatenate) -> None:
-    """Group behind group, those that are open, or side by side as NHWC; what a gate closed is zero there."""
-    if (groups := draft.layouts[op.output]) > 1:
-        channels = draft.graph.shape(op.output)[-1]
-        parts = [draft.read(name, draft.graph.shape(name)[-1] * groups // channels) for name in op.inputs]
+    """Group behind group, those that are open, or side by side as NHWC; what a gate closed is zero there.
+
+    No step at all where every part is written to its place.
+    """
+    shape, groups = draft.graph.shape(op.output), draft.layouts[op.output]
+    wanted = [draft.graph.shape(name)[-1] * groups // shape[-1] if groups > 1 else 1 for name in op.inputs]
+    parts = [draft.read(name, part_groups) for name, part_groups in zip(op.inputs, wanted, strict=True)]
+    in_place = op.output in draft.in_place and (groups > 1 or prod(shape[:-1]) == 1)
+    if in_place:
+        mask = draft.masks[op.output] if op.output in draft.listed else None
+        draft.define(op.output, op.output, groups, mask=mask)
+        if take_in(draft, op, parts):
+            return
+    if groups > 1:
         draft.write(op, "join", *parts, active=draft.active(op.output))
         return
     masked = any(name in draft.masks for name in op.inputs)
     why = "As NHWC: some reader needs closed groups, or none leaves them out." if masked else ""
-    draft.write(op, "concat", *(draft.read(name, 1) for name in op.inputs), why=why)
+    draft.write(op, "concat", *parts, why=why)
 
 
 def _pad(draft: _Draft, op: Pad) -> None:

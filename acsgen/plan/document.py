@@ -51,6 +51,7 @@ def _buffer(buffer: Buffer) -> dict[str, Any]:
         "first": buffer.first,
         "last": buffer.last,
         "shares": buffer.shares,
+        "slice_at": buffer.slice_at,
     }
 
 

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from acsgen.graph import Add, AvgPool, Conv2D, Dense, DepthwiseConv2D, Graph, MaxPool, Op
+from acsgen.graph import Add, AvgPool, Concatenate, Conv2D, Dense, DepthwiseConv2D, Graph, MaxPool, Op
 from acsgen.graph.ops import Padding, image_shape
+from acsgen.plan.arena import ALIGNMENT
 from acsgen.plan.conv_case import Form
 from acsgen.plan.kernel_sets import KernelSet
 from acsgen.plan.masks import Mask
-from acsgen.plan.plan import Buffer, Step
+from acsgen.plan.plan import Buffer, Step, bytes_before
 
 
 class Draft(Protocol):
@@ -114,3 +115,28 @@ def _fuse(draft: Draft, at: int, held: str, op: Add) -> None:
 def other_of(op: Add, addend: str) -> str:
     """The other addend."""
     return op.inputs[1] if op.inputs[0] == addend else op.inputs[0]
+
+
+def take_in(draft: Draft, op: Concatenate, parts: Sequence[str]) -> bool:
+    """Moves the parts of a joined tensor into the places that they have in it; whether all of them are there then.
+
+    The joined tensor's buffer is defined already, and lies part behind part: group-major, or a single pixel. A part is
+    left where it is, to be copied, if it is not all that its memory holds, or the caller's, or not aligned there.
+    """
+    at, all_there = 0, True
+    for part in parts:
+        if _can_move(draft, part, at):
+            root = draft.root(part)
+            draft.buffers[root] = replace(draft.buffers[root], shares=op.output, slice_at=at)
+        else:
+            all_there = False
+        at += draft.buffers[part].bytes
+    return all_there
+
+
+def _can_move(draft: Draft, part: str, at: int) -> bool:
+    root = draft.root(part)
+    whole = draft.buffers[root].bytes == draft.buffers[part].bytes and bytes_before(draft.buffers, part) == 0
+    held = {buffer.tensor for buffer in draft.buffers.values() if draft.root(buffer.name) == root}
+    callers = root == draft.graph.input or draft.graph.output in held
+    return whole and not callers and at % ALIGNMENT == 0

@@ -13,7 +13,7 @@ from acsgen.plan import arena
 from acsgen.plan.cost import together_saves
 from acsgen.plan.kernel_sets import KernelSet
 from acsgen.plan.lists import ListSlot
-from acsgen.plan.plan import Buffer, GateSlot, Plan, Step, root_of
+from acsgen.plan.plan import Buffer, GateSlot, Plan, Step, bytes_before, is_slice, root_of
 
 
 def give_places(
@@ -41,7 +41,7 @@ def give_places(
 
     def offset(name: str) -> int | None:
         root = root_of(lived, name)
-        return head + offsets[root] if root in offsets else None
+        return head + offsets[root] + bytes_before(lived, name) if root in offsets else None
 
     return Plan(
         graph,
@@ -57,16 +57,20 @@ def give_places(
 
 
 def _with_lives(steps: Sequence[Step], buffers: Mapping[str, Buffer], result: str) -> dict[str, Buffer]:
-    """Every buffer with the last step that reads it. One whose memory others are lives as long as they do."""
-    last = {name: buffer.first for name, buffer in buffers.items()}
+    """Every buffer with the last step that reads it. One whose memory others are lives when any of them does."""
+    first = {name: buffer.first for name, buffer in buffers.items()}
+    last = dict(first)
     for i, step in enumerate(steps):
         for name in (*step.inputs, step.output):
             last[name] = i
     last[result] = len(steps) - 1
-    for name in reversed(list(buffers)):  # what shares comes behind what it shares with
-        if (owner := buffers[name].shares) is not None:
-            last[owner] = max(last[owner], last[name])
-    return {name: replace(buffer, last=last[name]) for name, buffer in buffers.items()}
+    own = dict(last)
+    for name in buffers:
+        owner = buffers[name].shares
+        while owner is not None:
+            first[owner], last[owner] = min(first[owner], buffers[name].first), max(last[owner], own[name])
+            owner = buffers[owner].shares
+    return {name: replace(buffer, first=first[name], last=last[name]) for name, buffer in buffers.items()}
 
 
 def _lives(buffers: Mapping[str, Buffer], elsewhere: set[str]) -> list[arena.Life]:
@@ -75,7 +79,11 @@ def _lives(buffers: Mapping[str, Buffer], elsewhere: set[str]) -> list[arena.Lif
     for name, buffer in buffers.items():
         if buffer.shares is not None or name in elsewhere:
             continue
-        sharing = [other for other in buffers.values() if root_of(buffers, other.name) == name]
+        sharing = [
+            other
+            for other in buffers.values()
+            if root_of(buffers, other.name) == name and not is_slice(buffers, other.name)
+        ]
         sizes = [(other.first, other.bytes) for other in sharing if other.bytes < buffer.bytes]
         # A pool writes a smaller tensor; from the step behind it on only that is read.
         shrinks = tuple((first + 1, size) for first, size in sorted(sizes))

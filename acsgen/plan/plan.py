@@ -22,7 +22,8 @@ class Buffer:
     """A tensor in memory, in one layout.
 
     offset: bytes from the start of the arena; None: the caller's input or output, or a mask.
-    shares: the buffer whose memory this one is, computed in place or merely seen with another shape.
+    shares: the buffer whose memory this one is, computed in place or merely seen with another shape; slice_at: bytes
+    from its start, of a part that is written where it lies in what is joined from it; else None, from its start.
     mask: present if closed groups may hold anything.
     """
 
@@ -36,6 +37,7 @@ class Buffer:
     first: int
     last: int
     shares: str | None = None
+    slice_at: int | None = None
 
 
 ClosedInputs = Literal["zero", "table", "computed"]
@@ -155,9 +157,8 @@ class Plan:
         reads the unmasked tensor, where the gate itself looks at it, or where groups are smaller than skipping
         pays for with this kernel set.
         """
-        writer = {step.output: step for step in self.steps}
         masking = [step for step in self.steps if step.kernel == "apply_mask"]
-        return [step.op.name for step in masking if getattr(writer.get(step.inputs[0]), "active", None) is None]
+        return [step.op.name for step in masking if self.buffers[step.inputs[0]].mask is None]
 
     @property
     def mask_bytes(self) -> int:
@@ -184,6 +185,24 @@ def root_of(buffers: Mapping[str, Buffer], name: str) -> str:
     while (owner := buffers[name].shares) is not None:
         name = owner
     return name
+
+
+def bytes_before(buffers: Mapping[str, Buffer], name: str) -> int:
+    """Bytes from the start of its root to that of the buffer `name`."""
+    before = 0
+    while (owner := buffers[name].shares) is not None:
+        before += buffers[name].slice_at or 0
+        name = owner
+    return before
+
+
+def is_slice(buffers: Mapping[str, Buffer], name: str) -> bool:
+    """Whether a buffer is only a part of its root, or lies in such a part."""
+    while (owner := buffers[name].shares) is not None:
+        if buffers[name].slice_at is not None:
+            return True
+        name = owner
+    return False
 
 
 def count_macs(terms: Iterable[Term], masks: Mapping[str, ArrayLike]) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from acsgen.demo import DemoResult
 from acsgen.graph import Graph
-from acsgen.plan import Plan
+from acsgen.plan import Buffer, Plan
 from acsgen.target.boards import Board
 from acsgen.target.doctor import Check
 from acsgen.target.engines import ONLY_INSTRUCTIONS, runs_in
@@ -71,7 +71,8 @@ def graph_table(graph: Graph) -> Table:
 def plan_table(plan: Plan) -> Table:
     """The steps of a plan: kernel, layout, where the output lies, and the gate whose open groups alone count.
 
-    "=" before an address: in place, where an input lies. A sum within a convolution stands behind its name.
+    "=" before an address: in place, where an input lies; "+": where it lies in what is joined from it. A sum within a
+    convolution stands behind its name.
     """
     columns = ("step", "kernel", "output", "groups", "MACs", "at", "bytes", "gate")
     bound = f"lower bound {count(plan.lower_bound_bytes)}, {plan.arena_proof}"
@@ -90,11 +91,17 @@ def plan_table(plan: Plan) -> Table:
             "x".join(map(str, buffer.shape)),
             str(buffer.groups),
             count(step.macs) if step.macs else "",
-            "" if buffer.offset is None else f"{'= ' if buffer.shares else ''}{buffer.offset}",
+            "" if buffer.offset is None else f"{_in_place(buffer)}{buffer.offset}",
             count(buffer.bytes),
             ", ".join(gates),
         )
     return table
+
+
+def _in_place(buffer: Buffer) -> str:
+    if buffer.slice_at is not None:
+        return "+ "
+    return "= " if buffer.shares else ""
 
 
 def boards_table(boards: Iterable[Board]) -> Table:

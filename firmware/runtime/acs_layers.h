@@ -220,7 +220,7 @@ typedef struct {
  *
  * @param shape   of the output; its channels are those of all parts
  * @param count   number of parts
- * @param output  overlaps no part
+ * @param output  overlaps no part, but that of a single pixel a part may lie where it belongs already
  */
 void acs_concat_s8(acs_shape_t shape, uint16_t count, const acs_part_t *parts, int8_t *output);
 

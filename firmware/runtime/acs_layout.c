@@ -98,8 +98,10 @@ void acs_concat_s8(acs_shape_t shape, uint16_t count, const acs_part_t *parts, i
 {
     const uint32_t pixels = (uint32_t)shape.height * shape.width;
     for (uint16_t i = 0; i < count; output += parts[i].channels, i++) {
-        acs_copy_channels_s8(pixels, parts[i].channels, parts[i].data, parts[i].channels, output,
-                             shape.channels);
+        if (parts[i].data != output) {
+            acs_copy_channels_s8(pixels, parts[i].channels, parts[i].data, parts[i].channels, output,
+                                 shape.channels);
+        }
     }
 }
 

@@ -23,6 +23,7 @@ from tests.plan.small import random_plan
 CASES = [
     ("mps2-an386", 1006),
     ("mps2-an386", 1019),
+    ("mps2-an386", 1101),
     ("mps2-an386", 1049),
     ("mps2-an386", 1053),
     ("stm32f405", 1006),

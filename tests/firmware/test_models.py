@@ -92,11 +92,18 @@ def test_random_graphs_are_various() -> None:
             seen["normalised on the way"] += step.before is not None
             seen[f"closed inputs: {step.closed}"] += step.joined is not None
             seen["in place"] += planned.buffers[step.output].shares is not None
+            seen["where it is joined"] += planned.buffers[step.output].slice_at is not None
             if step.active and planned.buffers[step.output].groups > len(planned.bits(step.active)):
                 seen["list of coarser groups"] += 1
     assert {scene.__name__ for scene in (*SCENES, *HEADS)} | {"signal", "scaled_input"} <= scenes
     wanted = ["mask: closed", "mask: open", "mask: mixed", "zeroed", "in place", "list of coarser groups"]
-    wanted += ["left out as a whole", "normalised on the way", "closed inputs: table", "closed inputs: computed"]
+    wanted += [
+        "where it is joined",
+        "left out as a whole",
+        "normalised on the way",
+        "closed inputs: table",
+        "closed inputs: computed",
+    ]
     wanted += [
         "join, list",
         "concat",
@@ -190,6 +197,20 @@ def joined_groups(b: Builder) -> str:
     return b.conv(b.concat(*parts, "x"), 8, groups=8)
 
 
+def chain_of_concatenations(b: Builder) -> str:
+    """All parts, and what is joined from them, are written where they lie in the last tensor."""
+    x = b.mask(b.conv("x", 8), b.gate("x", 2))
+    for _ in range(2):
+        x = b.concat(x, b.mask(b.conv(b.relu(b.batch_norm(x)), 8, (1, 1)), b.gate(x, 2)))
+    return b.conv(x, 8)
+
+
+def joined_vectors(b: Builder) -> str:
+    """A single pixel lies part behind part; a part that is one twice, and one that is read later, are copied."""
+    one, other = b.dense(b.flatten("x"), 8), b.dense(b.flatten("x"), 16)
+    return b.concat(b.dense(b.concat(one, other, one), 8), other)
+
+
 #: Small networks, each of which once was, or nearly was, a special case. (shape of the input, how to build it)
 SPECIAL: dict[str, tuple[tuple[int, ...], Callable[[Builder], str]]] = {
     "a single convolution": ((6, 6, 4), lambda b: b.conv("x", 4)),
@@ -220,6 +241,8 @@ SPECIAL: dict[str, tuple[tuple[int, ...], Callable[[Builder], str]]] = {
     "zeros beyond the kernel": ((5, 5, 4), zeros_beyond_the_kernel),
     "a tensor joined with itself": ((4, 4, 3), lambda b: b.concat("x", "x", "x")),
     "joined groups": ((5, 5, 4), joined_groups),
+    "a chain of concatenations": ((4, 4, 4), chain_of_concatenations),
+    "joined vectors": ((3, 3, 4), joined_vectors),
     "a reshape that mixes channels": (
         (4, 4, 4),
         lambda b: b.dgconv(b.reshape(b.dgconv("x", mixed(b.rng, 4, 2)), (2, 4, 8)), mixed(b.rng, 8, 2)),

@@ -65,7 +65,9 @@ def _line(planned: Plan, step: Step) -> str:
         parts.append("if any")
     if step.fill:
         parts.append("zeroes")
-    if target.shares:
+    if target.slice_at is not None:
+        parts.append(f"at {target.slice_at} of {target.shares}")
+    elif target.shares:
         parts.append("in place")
     if target.mask:
         parts.append("holes")

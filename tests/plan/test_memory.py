@@ -142,3 +142,105 @@ def test_a_pool_in_place_leaves_what_it_needs_no_more() -> None:
     planned = plan(small_graph(pooled_in_place, SHAPE), KERNEL_SETS["portable"])
     assert "max_pool conv2d0 -> maxpool1, in place" in described(planned)
     assert planned.arena_bytes == 32 * PIXELS, "the second convolution's output lies in the first one's"
+
+
+def dense_chain(b: Builder) -> str:
+    """As in a DenseNet: every layer reads what all before it wrote, side by side."""
+    x = b.mask(b.conv("x", 8), b.gate("x", 2))
+    for _ in range(2):
+        x = b.concat(x, b.mask(b.conv(b.relu(b.batch_norm(x)), 8, (1, 1)), b.gate(x, 2)))
+    return b.conv(x, 4, (1, 1))
+
+
+def test_a_chain_of_concatenations_copies_nothing() -> None:
+    """What is joined first lies within what is joined from it; all of it is alive from the first part on."""
+    planned = plan(small_graph(dense_chain, SHAPE))
+    assert not {"join", "concat", "group", "ungroup"} & {step.kernel for step in planned.steps}
+    last = [name for name, buffer in planned.buffers.items() if buffer.shape[-1] == 24]
+    whole = planned.buffers[planned.root(last[0])]
+    slices = {buffer.slice_at for buffer in planned.buffers.values() if planned.root(buffer.name) == whole.name}
+    assert slices == {None, 0, 8 * PIXELS, 16 * PIXELS}
+    assert whole.first == min(i for i, step in enumerate(planned.steps) if planned.root(step.output) == whole.name)
+    assert whole.last == len(planned.steps) - 1
+    document = {buffer["name"]: buffer for buffer in plan_document(planned)["buffers"]}
+    for name, buffer in planned.buffers.items():
+        assert document[name]["slice_at"] == buffer.slice_at
+        if buffer.slice_at is not None:
+            assert buffer.shares is not None
+            assert buffer.offset == planned.buffers[buffer.shares].offset + buffer.slice_at
+
+
+def side_by_side(b: Builder) -> str:
+    """NHWC: parts are no slices of what is joined."""
+    return b.conv(b.concat(b.conv("x", 8), b.conv("x", 8)), 4)
+
+
+def pixel(b: Builder) -> str:
+    """Computed in more memory than anything needs that comes behind it."""
+    return b.features(b.conv(b.conv("x", 32), 32))
+
+
+def joined_pixels(b: Builder) -> str:
+    x = pixel(b)
+    return b.dense(b.concat(b.dense(x, 8), b.dense(x, 16)), 3)
+
+
+def part_of_odd_size(b: Builder) -> str:
+    """The second part would not be aligned."""
+    x = pixel(b)
+    return b.dense(b.concat(b.dense(x, 9), b.dense(x, 16)), 3)
+
+
+def part_twice(b: Builder) -> str:
+    one = b.dense(pixel(b), 8)
+    return b.dense(b.concat(one, one), 3)
+
+
+def part_is_the_input(b: Builder) -> str:
+    return b.dense(b.concat(b.flatten("x"), b.dense(pixel(b), 8)), 3)
+
+
+@pytest.mark.parametrize(
+    ("build", "slices", "copies"),
+    [
+        (side_by_side, [], True),
+        (joined_pixels, [0, 8], False),
+        (part_of_odd_size, [0], True),
+        (part_twice, [0], True),
+        (part_is_the_input, [PIXELS * 4], True),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_which_parts_are_written_where_they_lie_joined(build: Build, slices: list[int], copies: bool) -> None:
+    planned = plan(small_graph(build, SHAPE))
+    found = [buffer.slice_at for buffer in planned.buffers.values() if buffer.slice_at is not None]
+    assert found == slices
+    assert any(step.kernel == "concat" for step in planned.steps) == copies
+
+
+def early_part(b: Builder) -> str:
+    """Reserving what is joined while the wide layers run would cost more than a copy does."""
+    first = b.conv("x", 8)
+    early = b.features(first)
+    late = b.dense(b.features(b.conv(b.conv(first, 64), 64)), 4096)
+    return b.dense(b.concat(early, late), 3)
+
+
+def test_parts_are_copied_where_the_arena_would_grow() -> None:
+    planned = plan(small_graph(early_part, SHAPE), KERNEL_SETS["portable"])
+    assert "concat" in {step.kernel for step in planned.steps}
+    assert all(buffer.slice_at is None for buffer in planned.buffers.values())
+
+
+def masked_then_summed(b: Builder) -> str:
+    """A sum, a clamp, a mask and a pool, each the last to read what it reads."""
+    x = b.mask(b.conv("x", 16), b.gate("x", 4))
+    total = b.relu(b.add(b.conv(b.pool(x, AvgPool), 16, (1, 1), (2, 2)), b.conv(b.pool("x"), 16, (1, 1), (2, 2))))
+    return b.conv(total, 4)
+
+
+def test_what_is_computed_in_place() -> None:
+    planned = plan(small_graph(masked_then_summed, SHAPE), KERNEL_SETS["portable"])
+    in_place = {step.kernel for step in planned.steps if planned.buffers[step.output].shares}
+    residual = {"add" for step in planned.steps if step.residual}
+    assert in_place | residual >= {"apply_mask", "add", "avg_pool"}
