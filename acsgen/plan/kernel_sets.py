@@ -136,6 +136,19 @@ ACS_RV32 = KernelSet(
     depthwise_scratch=rv32_forms.depthwise_scratch,
 )
 
+ESP_NN = KernelSet(
+    name="esp_nn",
+    files=(
+        "esp_nn/*.[ch]",
+        "portable/acs_portable.h",
+        *(f"portable/acs_portable_{kernel}.c" for kernel in ("conv", "depthwise")),
+    ),
+    library="esp_nn",
+    packs=True,
+    small_group=0,
+    code_bytes={"conv": 1600, "depthwise": 1600, "max_pool": 400, "avg_pool": 400, "add": 430},
+)
+
 KERNEL_SETS: Mapping[str, KernelSet] = {
-    kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS, ACS_HELIUM, ACS_RV32)
+    kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS, ACS_HELIUM, ACS_RV32, ESP_NN)
 }
