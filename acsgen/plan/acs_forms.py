@@ -58,7 +58,7 @@ def conv_forms(case: ConvCase) -> tuple[Form, ...]:
             Form(
                 "winograd",
                 join_scratch(case, winograd_scratch(case, 1)),
-                _band_bytes(case, 2 * case.target[1]),
+                band_bytes(case, 2 * case.target[1]),
                 _constant_bytes(case, words),
                 _winograd_instructions(case),
                 "Winograd's way, F(2x2, 3x3).",
@@ -78,10 +78,10 @@ def _tiled(case: ConvCase, name: str, tap_words: int, why: str) -> Form:
     costs = _constant_bytes(case, words), _tile_instructions(case), why
     if is_window(case):
         scratch = join_scratch(case, window_scratch(case, words))
-        return Form(name, scratch, _band_bytes(case, SERVED_ROWS * case.target[1]), *costs)
+        return Form(name, scratch, band_bytes(case, SERVED_ROWS * case.target[1]), *costs)
     tiles, scratch = column_scratch(case, words, COLUMN_BYTES)
     _, most = column_scratch(case, words, MOST_COLUMN_BYTES)
-    band = tiles * _band_bytes(case, TILE_PIXELS)
+    band = tiles * band_bytes(case, TILE_PIXELS)
     return Form(name, join_scratch(case, scratch), band, *costs, join_scratch(case, most))
 
 
@@ -134,13 +134,13 @@ def channels_of_quads(case: ConvCase) -> NDArray[np.int64]:
     return channels.reshape(-1, QUAD)
 
 
-def is_window(case: ConvCase) -> bool:
-    """acs_is_window()."""
+def is_window(case: ConvCase, pixels: int = TILE_PIXELS) -> bool:
+    """acs_is_window(), of a kernel set whose tiles have so many pixels."""
     return (
         case.kernel == (3, 3)
         and case.dilation == (1, 1)
         and case.stride in ((1, 1), (2, 2))
-        and case.target[1] >= TILE_PIXELS
+        and case.target[1] >= pixels
     )
 
 
@@ -154,7 +154,7 @@ def is_winograd(case: ConvCase) -> bool:
         and case.target[0] % 2 == 0
         and case.target[1] % 2 == 0
         and case.image_channels % 4 == 0
-        and _writes_in_place(case)
+        and writes_in_place(case)
         and bool(greatest.max() <= MAX_WINOGRAD_SUM and least.min() >= -MAX_WINOGRAD_SUM)
     )
 
@@ -173,14 +173,14 @@ def winograd_scratch(case: ConvCase, strips: int) -> int:
     weights = 4 * pairs_of(case) * WINOGRAD_POINTS * QUAD if copied else 0
     sums = 4 * WINOGRAD_POINTS * QUAD * TILE_PIXELS
     transformed = 4 * strips * twos * pairs_of(case) * WINOGRAD_POINTS * TILE_PIXELS
-    return _run_bytes(case) + window + weights + sums + transformed
+    return run_bytes(case) + window + weights + sums + transformed
 
 
 def window_scratch(case: ConvCase, pair_words: int) -> int:
     """Bytes of runs, of a row of output where a quad is not written in place, of the window, of a quad's weights."""
     columns = (case.target[1] - 1) * case.stride[1] + 3
-    row = 0 if _writes_in_place(case) else QUAD * case.target[1]
-    return _run_bytes(case) + row + 4 * pairs_of(case) * (columns * _window_rows(case) + pair_words)
+    row = 0 if writes_in_place(case) else QUAD * case.target[1]
+    return run_bytes(case) + row + 4 * pairs_of(case) * (columns * _window_rows(case) + pair_words)
 
 
 def column_scratch(case: ConvCase, pair_words: int, columns: int) -> tuple[int, int]:
@@ -191,7 +191,7 @@ def column_scratch(case: ConvCase, pair_words: int, columns: int) -> tuple[int, 
     tile = _column_tile(case)
     tiles = max(1, min(-(-prod(case.target[:2]) // TILE_PIXELS), columns // tile))
     copied = 4 * pair_words * pairs_of(case) if tiles >= MANY_TILES else 0
-    return tiles, _run_bytes(case) + tiles * tile + copied
+    return tiles, run_bytes(case) + tiles * tile + copied
 
 
 def _window_rows(case: ConvCase) -> int:
@@ -202,11 +202,11 @@ def _window_rows(case: ConvCase) -> int:
 def _column_tile(case: ConvCase) -> int:
     """Bytes of a tile's words, and of a row of its output where a quad is not written in place."""
     words = 4 * pairs_of(case) * prod(case.kernel) * TILE_PIXELS
-    return words + (0 if _writes_in_place(case) else QUAD * TILE_PIXELS)
+    return words + (0 if writes_in_place(case) else QUAD * TILE_PIXELS)
 
 
-def _band_bytes(case: ConvCase, pixels: int) -> int:
-    """acs_band_bytes()."""
+def band_bytes(case: ConvCase, pixels: int) -> int:
+    """acsband_bytes()."""
     return -(-pixels * case.target[2] // 4) * 4
 
 
@@ -217,7 +217,7 @@ def join_scratch(case: ConvCase, convolving: int) -> int:
     if not case.constants:
         return image + convolving
     table = _aligned(4 * FINISH_WORDS * len(channels_of_quads(case)))
-    adding = _aligned(case.input_groups) + _run_bytes(case) + 4 * pairs_of(case)
+    adding = _aligned(case.input_groups) + run_bytes(case) + 4 * pairs_of(case)
     return image + table + max(convolving, adding)
 
 
@@ -232,9 +232,11 @@ def depthwise_scratch(kernel: Pair, channels: int, columns: int) -> int:
     return -(-channels // 2) * (32 + 4 * (prod(kernel) + kernel[0] * columns))
 
 
-def _run_bytes(case: ConvCase) -> int:
+def run_bytes(case: ConvCase) -> int:
+    """Of the runs that a convolution's loops walk over."""
     return 8 * max(1, case.input_groups // case.sources)
 
 
-def _writes_in_place(case: ConvCase) -> bool:
+def writes_in_place(case: ConvCase) -> bool:
+    """acs_writes_in_place()."""
     return (case.target[2] // case.output_groups) % QUAD == 0

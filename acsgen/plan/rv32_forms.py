@@ -18,8 +18,12 @@ from acsgen.plan.acs_forms import (
     MAX_WINOGRAD_SUM,
     QUAD,
     WINOGRAD_POINTS,
+    band_bytes,
     channels_of_quads,
     finishes_shortly,
+    is_window,
+    run_bytes,
+    writes_in_place,
 )
 from acsgen.plan.conv_case import ConvCase, Form
 
@@ -39,12 +43,12 @@ def conv_forms(case: ConvCase) -> tuple[Form, ...]:
         return (replace(plain, why="Behind closed groups that are not zero: plain weights."),)
     if not is_exact(case):
         return (replace(plain, why="Its requantisation is none of the short form: plain weights."),)
-    if is_window(case):
+    if is_window(case, PIXELS):
         scratch = window_scratch(case)
-        band = _band_bytes(case, _served(case) * case.target[1])
+        band = band_bytes(case, _served(case) * case.target[1])
     else:
         scratch = column_scratch(case)
-        band = column_tiles(case) * _band_bytes(case, _column_pixels(case))
+        band = column_tiles(case) * band_bytes(case, _column_pixels(case))
     tap_bytes = QUAD * prod(case.kernel)
     why = "Four output channels by four pixels."
     forms = [Form("bytes", scratch, band, _constant_bytes(case, tap_bytes), _direct_instructions(case), why)]
@@ -55,7 +59,7 @@ def conv_forms(case: ConvCase) -> tuple[Form, ...]:
             Form(
                 "winograd_scalar",
                 winograd_scratch(case),
-                _band_bytes(case, 2 * case.target[1]),
+                band_bytes(case, 2 * case.target[1]),
                 constants,
                 _winograd_instructions(case),
                 why,
@@ -70,16 +74,6 @@ def is_exact(case: ConvCase) -> bool:
     return finishes_shortly(case) and bool(greatest.max() <= MAX_WINOGRAD_SUM and least.min() >= -MAX_WINOGRAD_SUM)
 
 
-def is_window(case: ConvCase) -> bool:
-    """acs_is_window()."""
-    return (
-        case.kernel == (3, 3)
-        and case.dilation == (1, 1)
-        and case.stride in ((1, 1), (2, 2))
-        and case.target[1] >= PIXELS
-    )
-
-
 def is_winograd(case: ConvCase) -> bool:
     """Whether Winograd's way is open to a convolution: acs_conv_winograd()."""
     return (
@@ -89,15 +83,15 @@ def is_winograd(case: ConvCase) -> bool:
         and case.target[0] % 2 == 0
         and case.target[1] % 2 == 0
         and case.image_channels % QUAD == 0
-        and _writes_in_place(case)
+        and writes_in_place(case)
     )
 
 
 def window_scratch(case: ConvCase) -> int:
     """Bytes of runs, of rows of output where a quad is not written in place, of the window."""
     columns = (case.target[1] - 1) * case.stride[1] + 3
-    row = 0 if _writes_in_place(case) else QUAD * _served(case) * case.target[1]
-    return _run_bytes(case) + row + 2 * _channels(case) * columns * SLOTS
+    row = 0 if writes_in_place(case) else QUAD * _served(case) * case.target[1]
+    return run_bytes(case) + row + 2 * _channels(case) * columns * SLOTS
 
 
 def winograd_scratch(case: ConvCase) -> int:
@@ -105,12 +99,12 @@ def winograd_scratch(case: ConvCase) -> int:
     fours = _fours(case)
     window = 2 * _channels(case) * (2 * PIXELS * fours + 2) * SLOTS
     sums = 4 * WINOGRAD_POINTS * QUAD * PIXELS
-    return _run_bytes(case) + window + sums + 2 * fours * _channels(case) * WINOGRAD_POINTS * PIXELS
+    return run_bytes(case) + window + sums + 2 * fours * _channels(case) * WINOGRAD_POINTS * PIXELS
 
 
 def column_scratch(case: ConvCase) -> int:
     """Bytes of runs, and of some tiles with a row of output for each where a quad is not written in place."""
-    return _run_bytes(case) + column_tiles(case) * _column_tile(case)
+    return run_bytes(case) + column_tiles(case) * _column_tile(case)
 
 
 def column_tiles(case: ConvCase) -> int:
@@ -127,13 +121,8 @@ def _column_pixels(case: ConvCase) -> int:
 def _column_tile(case: ConvCase) -> int:
     """Bytes of a tile's numbers, and of a row of its output where a quad is not written in place."""
     pixels, each = prod(case.target[:2]), _column_pixels(case)
-    in_place = _writes_in_place(case) and (pixels == 1 or pixels >= PIXELS)
+    in_place = writes_in_place(case) and (pixels == 1 or pixels >= PIXELS)
     return 2 * _channels(case) * prod(case.kernel) * each + (0 if in_place else QUAD * each)
-
-
-def _band_bytes(case: ConvCase, pixels: int) -> int:
-    """acs_band_bytes()."""
-    return -(-pixels * case.target[2] // 4) * 4
 
 
 def _served(case: ConvCase) -> int:
@@ -157,9 +146,9 @@ def _direct_instructions(case: ConvCase) -> int:
     """Of a tile and of each of its steps; then what expands the input. Fitted to counts of `bench.kernels`."""
     channels, taps, quads = _channels(case), prod(case.kernel), len(channels_of_quads(case))
     pixels = prod(case.target[:2])
-    scattered = 0 if _writes_in_place(case) else (50 + 10 * pixels) * case.target[2]
+    scattered = 0 if writes_in_place(case) else (50 + 10 * pixels) * case.target[2]
     begun = 1050 * case.sources + scattered
-    if is_window(case):
+    if is_window(case, PIXELS):
         tiles = case.target[0] * -(-case.target[1] // PIXELS) * quads
         return begun + tiles * (345 * channels + 330) + 6 * prod(case.source[:2]) * channels * case.sources
     if pixels == 1:
@@ -211,11 +200,3 @@ def _channels(case: ConvCase) -> int:
 def _fours(case: ConvCase) -> int:
     """How many times four tiles of 2x2 pixels lie in a row."""
     return -(-case.target[1] // (2 * PIXELS))
-
-
-def _run_bytes(case: ConvCase) -> int:
-    return 8 * max(1, case.input_groups // case.sources)
-
-
-def _writes_in_place(case: ConvCase) -> bool:
-    return (case.target[2] // case.output_groups) % QUAD == 0

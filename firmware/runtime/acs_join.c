@@ -61,7 +61,7 @@ static bool fill_with_bias(const acs_conv_t *layer, const acs_list_t *outputs, i
                            acs_scratch_t scratch)
 {
     const uint32_t each = layer->output.channels / layer->output_groups;
-    const uint32_t bytes = (uint32_t)layer->output.height * layer->output.width * each;
+    const uint32_t bytes = acs_image_bytes(layer->output, each);
     const uint16_t count = acs_list_count(outputs, layer->output_groups);
     const bool adds = layer->residual != NULL;
     const uint32_t filled = adds ? layer->output.width * each : bytes;
@@ -182,8 +182,7 @@ bool acs_pack_and_conv_s8(const acs_conv_t *layer, const acs_list_t *active, con
     if (groups > 1 || layer->before != NULL) {
         packed.input.channels = (uint16_t)(layer->input.channels / groups * (packing ? count : groups));
         packed.input_groups = 1;
-        int8_t *const image =
-            acs_take(&scratch, (uint32_t)packed.input.height * packed.input.width * packed.input.channels);
+        int8_t *const image = acs_take(&scratch, acs_image_bytes(packed.input, packed.input.channels));
         if (image == NULL) {
             return false;
         }

@@ -107,7 +107,7 @@ void acs_join_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, c
                  int8_t *output)
 {
     const uint32_t each = shape.channels / groups;
-    const uint32_t bytes = (uint32_t)shape.height * shape.width * each;
+    const uint32_t bytes = acs_image_bytes(shape, each);
     const uint16_t count = acs_list_count(active, groups);
     uint32_t first = 0; /* the first group of the part */
     for (uint16_t i = 0; i < count; i++) {

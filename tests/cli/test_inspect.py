@@ -150,7 +150,8 @@ def test_a_gate_behind_another_gate() -> None:
     b = Builder(np.random.default_rng(0), (6, 6, 4))
     first = fixed_gate(b, [1.0, -1.0])
     inner = b.mask(b.conv("x", 8), first)
-    second = b.gate_on(b.logits(b.features(b.conv(inner, 2)), np.ones((4, 2), np.float32), np.ones(4, np.float32)))
+    looked = b.features(b.conv(inner, 2, activation="relu"))  # not linear: it is not collapsed
+    second = b.gate_on(b.logits(looked, np.ones((4, 2), np.float32), np.ones(4, np.float32)))
     found = inspect(prepare(b.graph(b.conv(b.mask(b.conv("x", 8), second), 4))), brightness(*[0.0] * 32))
     by_name = {gate.gate: gate for gate in found.gates}
     own = 36 * 9 * 8 * 2 + 2 * 4
@@ -204,7 +205,7 @@ def test_nearly_open_is_above_95_percent() -> None:
 def costly() -> Graph:
     """A 3x3 convolution of 4 channels for a gate over a 1x1 convolution to 2."""
     b = Builder(np.random.default_rng(0), (6, 6, 4))
-    looked = b.features(b.conv("x", 4))
+    looked = b.features(b.conv("x", 4, activation="relu"))  # not linear: it is not collapsed
     gate = b.gate_on(b.logits(looked, np.ones((2, 4), np.float32), np.zeros(2, np.float32)))
     return prepare(b.graph(b.features(b.mask(b.conv("x", 2, (1, 1)), gate))))
 

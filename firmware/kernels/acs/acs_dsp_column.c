@@ -102,49 +102,33 @@ static void expand_pixels(const acs_job_t *job, const columns_t *columns, uint32
 }
 
 /* A quad of a single pixel, as of a fully connected layer: a tile would compute a second one in vain. */
-static void write_quad(const acs_tile_t *tile, const int32_t doubled[ACS_QUAD])
+static inline void single(const acs_tile_t *tile, bool wide)
 {
-    const int32_t *how = tile->finish + ACS_QUAD;
-    for (uint32_t c = 0; c < ACS_QUAD; c++, how += 3) {
-        tile->output[c] = (int8_t)acs_finish(doubled[c], how[0], how[1], how[2]);
-    }
-}
-
-static void single_paired(const acs_tile_t *tile)
-{
-    const int32_t *word = tile->words;
-    int32_t e0 = tile->finish[0];
-    int32_t p1 = tile->finish[1];
-    int32_t e2 = tile->finish[2];
-    int32_t p3 = tile->finish[3];
-    for (const acs_run_t *run = tile->runs; run < tile->end; run++) {
-        const int32_t *const end = tile->weights + run->end / 4;
-        for (const int32_t *w = tile->weights + run->begin / 4; w < end; w += 2, word += ACS_TILE_PIXELS) {
-            e0 = acs_multiply_both(acs_even_bytes(0, w[0]), *word, e0);
-            p1 = acs_multiply_both(w[0], *word, p1);
-            e2 = acs_multiply_both(acs_even_bytes(0, w[1]), *word, e2);
-            p3 = acs_multiply_both(w[1], *word, p3);
-        }
-    }
-    const int32_t odd1 = (int32_t)((uint32_t)p1 - (uint32_t)e0) >> 7;
-    const int32_t odd3 = (int32_t)((uint32_t)p3 - (uint32_t)e2) >> 7;
-    write_quad(tile, (const int32_t[]){2 * e0, odd1, 2 * e2, odd3});
-}
-
-static void single_wide(const acs_tile_t *tile)
-{
+    const uint32_t tap_words = wide ? ACS_QUAD : ACS_QUAD / 2;
     const int32_t *word = tile->words;
     int32_t sums[ACS_QUAD];
     memcpy(sums, tile->finish, sizeof sums);
     for (const acs_run_t *run = tile->runs; run < tile->end; run++) {
         const int32_t *const end = tile->weights + run->end / 4;
-        for (const int32_t *w = tile->weights + run->begin / 4; w < end; w += ACS_QUAD, word += ACS_TILE_PIXELS) {
-            for (uint32_t c = 0; c < ACS_QUAD; c++) {
-                sums[c] = acs_multiply_both(w[c], *word, sums[c]);
+        for (const int32_t *w = tile->weights + run->begin / 4; w < end; w += tap_words, word += ACS_TILE_PIXELS) {
+            if (wide) {
+                acs_add_tap_wide(w, *word, sums);
+            } else {
+                acs_add_tap_paired(w, *word, sums);
             }
         }
     }
-    write_quad(tile, (const int32_t[]){2 * sums[0], 2 * sums[1], 2 * sums[2], 2 * sums[3]});
+    acs_write_quad(sums, tile->finish + ACS_QUAD, wide, tile->output);
+}
+
+static void single_paired(const acs_tile_t *tile)
+{
+    single(tile, false);
+}
+
+static void single_wide(const acs_tile_t *tile)
+{
+    single(tile, true);
 }
 
 /* What computes the tiles of so many output pixels, or NULL. */

@@ -86,4 +86,31 @@ static inline int32_t acs_finish(int32_t doubled, int32_t multiplier, int32_t ro
 #endif
 }
 
+/* A tap of a pair of channels, for a pixel and a quad: sums are E, P, E, P, as in acs_dsp.h. */
+static inline void acs_add_tap_paired(const int32_t *weights, int32_t word, int32_t sums[ACS_QUAD])
+{
+    sums[0] = acs_multiply_both(acs_even_bytes(0, weights[0]), word, sums[0]);
+    sums[1] = acs_multiply_both(weights[0], word, sums[1]);
+    sums[2] = acs_multiply_both(acs_even_bytes(0, weights[1]), word, sums[2]);
+    sums[3] = acs_multiply_both(weights[1], word, sums[3]);
+}
+
+static inline void acs_add_tap_wide(const int32_t *weights, int32_t word, int32_t sums[ACS_QUAD])
+{
+    for (uint32_t c = 0; c < ACS_QUAD; c++) {
+        sums[c] = acs_multiply_both(weights[c], word, sums[c]);
+    }
+}
+
+/* A quad of a pixel. how: the part of the table `finish` behind the sums to start from. */
+static inline void acs_write_quad(const int32_t sums[ACS_QUAD], const int32_t *how, bool wide, int8_t *output)
+{
+    for (uint32_t c = 0; c < ACS_QUAD; c++, how += 3) {
+        const bool second = !wide && c % 2 == 1;
+        const int32_t doubled =
+            second ? (int32_t)((uint32_t)sums[c] - (uint32_t)sums[c - 1]) >> 7 : sums[c] * 2;
+        output[c] = (int8_t)acs_finish(doubled, how[0], how[1], how[2]);
+    }
+}
+
 #endif /* ACS_DSP_MATH_H */

@@ -43,23 +43,18 @@ typedef struct {
     uint32_t pairs;              /* of the source, closed or not */
 } constants_t;
 
-/* The start of a pair: P and E of two output channels; a constant that is the same under every tap. */
+/* A pair's constant is the same under every tap. */
 static void add_pair_paired(const int32_t *weights, uint32_t taps, int32_t word, int32_t *starts)
 {
-    for (uint32_t tap = 0; tap < taps; tap++, weights += 2) {
-        starts[0] = acs_multiply_both(acs_even_bytes(0, weights[0]), word, starts[0]);
-        starts[1] = acs_multiply_both(weights[0], word, starts[1]);
-        starts[2] = acs_multiply_both(acs_even_bytes(0, weights[1]), word, starts[2]);
-        starts[3] = acs_multiply_both(weights[1], word, starts[3]);
+    for (uint32_t tap = 0; tap < taps; tap++, weights += ACS_QUAD / 2) {
+        acs_add_tap_paired(weights, word, starts);
     }
 }
 
 static void add_pair_wide(const int32_t *weights, uint32_t taps, int32_t word, int32_t *starts)
 {
     for (uint32_t tap = 0; tap < taps; tap++, weights += ACS_QUAD) {
-        for (uint32_t c = 0; c < ACS_QUAD; c++) {
-            starts[c] = acs_multiply_both(weights[c], word, starts[c]);
-        }
+        acs_add_tap_wide(weights, word, starts);
     }
 }
 

@@ -17,37 +17,10 @@ typedef struct {
     uint32_t tile_step;            /* from tile to tile; 0: a tile lies behind the pairs of the one before */
 } shape_t;
 
-/* The sums of a pixel: E and P of the first word, then of the second; or of four wide words. */
-static const int32_t *add_tap_paired(const int32_t *weights, int32_t word, int32_t *sums)
-{
-    for (uint32_t i = 0; i < 2; i++) {
-        sums[2 * i] = acs_multiply_both(acs_even_bytes(0, weights[i]), word, sums[2 * i]);
-        sums[2 * i + 1] = acs_multiply_both(weights[i], word, sums[2 * i + 1]);
-    }
-    return weights + 2;
-}
-
-static const int32_t *add_tap_wide(const int32_t *weights, int32_t word, int32_t *sums)
-{
-    for (uint32_t i = 0; i < 4; i++) {
-        sums[i] = acs_multiply_both(weights[i], word, sums[i]);
-    }
-    return weights + 4;
-}
-
-static void write_pixel(const int32_t *sums, const int32_t *how, bool wide, int8_t *output)
-{
-    for (uint32_t c = 0; c < ACS_QUAD; c++) {
-        const bool second = !wide && c % 2 == 1;
-        const int32_t product = second ? (int32_t)((uint32_t)sums[c] - (uint32_t)sums[c - 1]) : sums[c];
-        const int32_t *const requantize = how + 3 * c;
-        output[c] = (int8_t)acs_finish(second ? product >> 7 : product * 2, requantize[0], requantize[1], requantize[2]);
-    }
-}
-
 static void compute(const acs_tile_t *tile, const shape_t *shape, uint32_t pair_step, bool wide)
 {
-    const int32_t *(*const add_tap)(const int32_t *, int32_t, int32_t *) = wide ? add_tap_wide : add_tap_paired;
+    void (*const add_tap)(const int32_t *, int32_t, int32_t *) = wide ? acs_add_tap_wide : acs_add_tap_paired;
+    const uint32_t tap_words = wide ? ACS_QUAD : ACS_QUAD / 2;
     const acs_run_t whole = {0, 4 * (uint32_t)(tile->stop - tile->weights)};
     const bool windows = shape->tile_step > 0;
     const acs_run_t *const runs = windows ? &whole : tile->runs;
@@ -63,16 +36,16 @@ static void compute(const acs_tile_t *tile, const shape_t *shape, uint32_t pair_
         for (const acs_run_t *run = runs; run < end; run++) {
             const int32_t *weights = tile->weights + run->begin / 4;
             for (; weights < tile->weights + run->end / 4; words += pair_step) {
-                for (uint32_t tap = 0; tap < shape->taps; tap++) {
+                for (uint32_t tap = 0; tap < shape->taps; tap++, weights += tap_words) {
                     const int32_t *const word =
                         words + tap / shape->columns * shape->row_step + tap % shape->columns * shape->column_step;
                     add_tap(weights, word[0], sums[0]);
-                    weights = add_tap(weights, word[shape->pixel_step], sums[1]);
+                    add_tap(weights, word[shape->pixel_step], sums[1]);
                 }
             }
         }
         for (uint32_t p = 0; p < ACS_TILE_PIXELS; p++, output += tile->output_step) {
-            write_pixel(sums[p], tile->finish + ACS_QUAD, wide, output);
+            acs_write_quad(sums[p], tile->finish + ACS_QUAD, wide, output);
         }
         first = windows ? first + shape->tile_step : words;
     }

@@ -48,19 +48,6 @@ static uint32_t output_row_bytes(const acs_conv_t *layer)
     return layer->output.width * group_channels(layer);
 }
 
-/* Scratch, one piece after the other; NULL: it is too small. */
-static void *take(acs_scratch_t *scratch, uint32_t bytes)
-{
-    const uint32_t whole = (bytes + 7u) & ~7u;
-    void *const piece = scratch->data;
-    if (scratch->bytes < whole) {
-        return NULL;
-    }
-    scratch->data = (int8_t *)piece + whole;
-    scratch->bytes -= whole;
-    return piece;
-}
-
 /*
  * The active units, the tables for their weights and the sums to start from. vectors: of a window's row in a block.
  * false: the scratch is too small.
@@ -76,8 +63,8 @@ static bool begin(job_t *job, way_t *way, uint32_t vectors)
     const uint32_t words = acs_helium_table_words(unit);
     way->units.channels = unit;
     way->units.bytes = way->rows * vectors * ACS_HELIUM_PAIR * unit;
-    way->units.offsets = take(&job->scratch, blocks * ACS_HELIUM_VECTOR / unit * (uint32_t)sizeof(uint32_t));
-    const int8_t **const table = take(&job->scratch, (blocks * words + 1) * (uint32_t)sizeof *table);
+    way->units.offsets = acs_take(&job->scratch, blocks * ACS_HELIUM_VECTOR / unit * (uint32_t)sizeof(uint32_t));
+    const int8_t **const table = acs_take(&job->scratch, (blocks * words + 1) * (uint32_t)sizeof *table);
     if (way->units.offsets == NULL || table == NULL) {
         return false;
     }
@@ -85,7 +72,7 @@ static bool begin(job_t *job, way_t *way, uint32_t vectors)
     way->starts = layer->finish;
     way->finish = layer->finish + sums;
     if (source->groups > 1) {
-        int32_t *const starts = take(&job->scratch, sums * (uint32_t)sizeof *starts);
+        int32_t *const starts = acs_take(&job->scratch, sums * (uint32_t)sizeof *starts);
         if (starts == NULL) {
             return false;
         }
@@ -93,7 +80,7 @@ static bool begin(job_t *job, way_t *way, uint32_t vectors)
         way->starts = starts;
     }
     if (layer->residual != NULL) {
-        way->band = take(&job->scratch, output_row_bytes(layer));
+        way->band = acs_take(&job->scratch, output_row_bytes(layer));
         if (way->band == NULL) {
             return false;
         }
@@ -115,7 +102,7 @@ static bool begin(job_t *job, way_t *way, uint32_t vectors)
 static bool begin_rows(job_t *job, way_t *way)
 {
     way->tiles.tile_step = (int32_t)(ACS_HELIUM_PIXELS * way->pixel_step - way->tiles.count * way->block_step);
-    way->laid_out = take(&job->scratch, way->rows * way->row_bytes);
+    way->laid_out = acs_take(&job->scratch, way->rows * way->row_bytes);
     if (way->laid_out == NULL) {
         return false;
     }
