@@ -17,3 +17,6 @@ LIBRARIES: Mapping[str, Callable[[set[str], Path | None], dict[str, bytes]]] = {
     "cmsis_nn": cmsis_nn_files,
     "esp_nn": esp_nn_files,
 }
+
+#: Whose they are.
+AUTHORS: Mapping[str, str] = {"cmsis_nn": "Arm", "esp_nn": "Espressif"}
