@@ -149,7 +149,7 @@ ESP_NN = KernelSet(
     packs=True,
     small_group=0,
     band_bytes=1024,
-    code_bytes={"conv": 1600, "depthwise": 1600, "max_pool": 400, "avg_pool": 400, "add": 430},
+    code_bytes={"conv": 3300, "depthwise": 1950, "max_pool": 550, "avg_pool": 400, "add": 430},
 )
 
 #: The same with room for the vector code of the ESP32-S3, which prepares its filters in every call: few calls.
