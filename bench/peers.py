@@ -37,7 +37,12 @@ from bench.results import update_json
 from bench.sizes import model_sizes
 
 #: By the name of the results: the board in the emulator.
-MACHINES = {"cortex_m4": "mps2-an386", "cortex_m55": "mps3-an547", "rv32imc": "riscv32-virt"}
+MACHINES = {
+    "cortex_m4": "mps2-an386",
+    "cortex_m55": "mps3-an547",
+    "rv32imc": "riscv32-virt",
+    "xtensa": "xtensa-sim",
+}
 #: Our own kernels of a machine.
 OWN = {"cortex_m4": "acs", "cortex_m55": "acs_helium", "rv32imc": "acs_rv32"}
 
@@ -60,6 +65,7 @@ VARIANTS: Mapping[str, Variant] = {
     "acs_no_winograd": Variant(None, {"winograd": False}),
     "acs": Variant(None, {}),
     "portable": Variant("portable", {}),
+    "esp_nn": Variant("esp_nn", {}),
 }
 PEER = "bakenn"
 #: The flash that code of a Cortex-M4 is modelled in, by the name of the cycles.

@@ -10,6 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from acsgen.emit.cmsis import cmsis_nn_files
+from acsgen.emit.esp_nn import esp_nn_files
 
 #: (kernels in use, the user's checkout or None) -> path below `lib/NAME/`, content.
-LIBRARIES: Mapping[str, Callable[[set[str], Path | None], dict[str, bytes]]] = {"cmsis_nn": cmsis_nn_files}
+LIBRARIES: Mapping[str, Callable[[set[str], Path | None], dict[str, bytes]]] = {
+    "cmsis_nn": cmsis_nn_files,
+    "esp_nn": esp_nn_files,
+}
+
+#: Whose they are.
+AUTHORS: Mapping[str, str] = {"cmsis_nn": "Arm", "esp_nn": "Espressif"}

@@ -17,6 +17,7 @@ from typing import Any
 
 from acsgen import __version__
 from acsgen.emit.fit import check_package_fits, spare_of_package
+from acsgen.emit.libraries import AUTHORS
 from acsgen.emit.project import PROJECT, Material, Project, generate, write_generated
 from acsgen.emit.render import environment
 from acsgen.errors import AcsgenError, nearest
@@ -121,6 +122,7 @@ def _compose(material: Material, flash_budget: int | None) -> dict[str, bytes]:
         "prefix": material.name.upper(),
         "plan": material.plan,
         "library": material.kernel_set.library,
+        "author": AUTHORS.get(material.kernel_set.library or ""),
         "sources": [path for path in sources if path.endswith((".c", ".S"))],
         "assembly": any(path.endswith(".S") for path in sources),
     }
@@ -151,7 +153,7 @@ def _forwards(material: Material) -> dict[str, bytes]:
 
     The library keeps its folders, and nobody has to add one to the search path, which Arduino could not.
     """
-    contents = [content for path, content in material.library.items() if path.endswith(".c")]
+    contents = [content for path, content in material.library.items() if path.endswith((".c", ".c.inc"))]
     wanted = {
         name.decode() for content in (*contents, *material.kernels().values()) for name in _INCLUDE.findall(content)
     }

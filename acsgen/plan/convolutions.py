@@ -13,7 +13,7 @@ from acsgen.graph.ops import Pair, Shape, image_shape
 from acsgen.plan.arena import ALIGNMENT
 from acsgen.plan.choice import FEW_PIXELS, closed_inputs, why_all_inputs
 from acsgen.plan.choose import Chosen, forced
-from acsgen.plan.conv_case import PLAIN, Form, conv_case
+from acsgen.plan.conv_case import PLAIN, ConvCase, Form, conv_case
 from acsgen.plan.cost import pack_limit
 from acsgen.plan.kernel_sets import KernelSet
 from acsgen.plan.layout import read_layout
@@ -76,7 +76,7 @@ def plan_convolution(draft: Draft, op: Conv2D | Dense) -> None:
     if read.joined is None and (read.groups == 1 or (isinstance(op, Conv2D) and op.groups > 1)):
         why = (f"Only the groups that {active} opens." if active else "Every group.") + all_inputs
         channels = read.shape[2] // read.groups
-        scratch = own.scratch_bytes if own else draft.kernels.conv_scratch(read.kernel, channels)
+        scratch = own.scratch_bytes if own else _call_scratch(draft, op, read, channels)
         draft.write(op, "conv", source, active=active, scratch_bytes=scratch, why=why, **formed)
         return
     pixels, outputs = prod(image_shape(draft.graph.shape(op.output))[:2]), op.weights.shape[0]
@@ -89,7 +89,7 @@ def plan_convolution(draft: Draft, op: Conv2D | Dense) -> None:
     if own:
         scratch = own.scratch_bytes
     else:
-        scratch = draft.kernels.conv_scratch(read.kernel, read.shape[2])
+        scratch = _call_scratch(draft, op, read, read.shape[2])
         if _packs(draft.kernels, read, pixels):
             limit = pack_limit(read.groups, pixels) if read.joined else 0
             scratch += _aligned(prod(read.shape)) if read.groups > 1 or read.before else 0
@@ -134,13 +134,22 @@ def _form(draft: Draft, op: Conv2D | Dense, read: _Read) -> Form | None:
     """How a convolution is emitted; None: the kernel set takes plain constants only."""
     if draft.kernels.conv_forms is None:
         return None
-    source, target = (draft.graph.tensors[name] for name in (read.tensor, op.output))
-    groups = read.groups, draft.layouts[op.output]
-    case = conv_case(op, source, target, *groups, read.joined is not None)
+    case = _case(draft, op, read)
     alone = read.joined is not None and read.groups == 1
     case = case.behind(read.constant, read.before is not None, alone)
     draft.offers[op.name] = forced(op.name, case, draft.kernels.conv_forms(case), draft.wanted.get(op.name))
     return draft.form_of(op)
+
+
+def _case(draft: Draft, op: Conv2D | Dense, read: _Read) -> ConvCase:
+    source, target = (draft.graph.tensors[name] for name in (read.tensor, op.output))
+    return conv_case(op, source, target, read.groups, draft.layouts[op.output], read.joined is not None)
+
+
+def _call_scratch(draft: Draft, op: Conv2D | Dense, read: _Read, channels: int) -> int:
+    """Bytes in which plain constants and so many channels are convolved."""
+    least = draft.kernels.conv_scratch(read.kernel, channels)
+    return least + (draft.kernels.call_scratch(_case(draft, op, read)) if draft.kernels.call_scratch else 0)
 
 
 def _packs(kernels: KernelSet, read: _Read, pixels: int) -> bool:

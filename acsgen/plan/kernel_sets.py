@@ -14,6 +14,7 @@ from math import prod
 from acsgen.plan import rv32_forms
 from acsgen.plan.acs_forms import conv_forms, depthwise_scratch
 from acsgen.plan.conv_case import ConvCase, Form
+from acsgen.plan.esp_scratch import s3_scratch
 from acsgen.plan.helium_forms import helium_forms
 
 Pair = tuple[int, int]
@@ -47,7 +48,9 @@ class KernelSet:
     the least over the boards that the set runs on. band_bytes: a convolution that is added to a residual keeps rows
     of about so many bytes in its scratch, at least one. conv_forms: the forms that a convolution's constants may be
     emitted in, the one with the least constants first; None: plain ones always, and `conv_scratch` and `band_bytes` say
-    what scratch they take. least_group: channels from which on skipping a group pays.
+    what scratch they take. call_scratch: bytes of scratch that one call of a library's convolution takes besides.
+    together: several output groups that read one image are gathered into one call where there is scratch for it.
+    least_group: channels from which on skipping a group pays.
     """
 
     name: str
@@ -60,6 +63,8 @@ class KernelSet:
     conv_scratch: Scratch = no_scratch
     depthwise_scratch: DepthwiseScratch = no_depthwise_scratch
     avg_pool_scratch: Scratch = no_scratch
+    call_scratch: Callable[[ConvCase], int] | None = None
+    together: bool = False
     least_group: int = 1
     conv_forms: Callable[[ConvCase], tuple[Form, ...]] | None = None
 
@@ -77,6 +82,7 @@ CMSIS_NN = KernelSet(
     packs=True,
     small_group=0,
     band_bytes=1024,
+    together=True,
     code_bytes={"conv": 4400, "depthwise": 5100, "max_pool": 750, "avg_pool": 600, "add": 430},
     conv_scratch=_im2col_bytes,
     depthwise_scratch=lambda kernel, channels, columns: 4 * prod(kernel) * max(channels, 124) + 16,
@@ -136,6 +142,19 @@ ACS_RV32 = KernelSet(
     depthwise_scratch=rv32_forms.depthwise_scratch,
 )
 
+ESP_NN = KernelSet(
+    name="esp_nn",
+    files=("esp_nn/*.[ch]", "portable/acs_portable.h", *_PORTABLE_KERNELS[:2]),
+    library="esp_nn",
+    packs=True,
+    small_group=0,
+    band_bytes=1024,
+    code_bytes={"conv": 3300, "depthwise": 1950, "max_pool": 550, "avg_pool": 400, "add": 430},
+)
+
+#: The same with room for the vector code of the ESP32-S3, which prepares its filters in every call: few calls.
+ESP_NN_S3 = replace(ESP_NN, name="esp_nn_s3", band_bytes=4096, call_scratch=s3_scratch)
+
 KERNEL_SETS: Mapping[str, KernelSet] = {
-    kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS, ACS_HELIUM, ACS_RV32)
+    kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS, ACS_HELIUM, ACS_RV32, ESP_NN, ESP_NN_S3)
 }

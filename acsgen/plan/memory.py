@@ -125,7 +125,7 @@ def _wanted_scratch(graph: Graph, kernels: KernelSet, buffers: Mapping[str, Buff
     if step.most_scratch_bytes:
         why = f"{step.why} As many rows with the same copy of the weights as there is room for."
         return step.most_scratch_bytes, why
-    if step.form != "plain" or not kernels.packs:  # takes all groups together as it is
+    if step.form != "plain" or not kernels.together:  # takes all groups together as it is
         return 0, step.why
     op, groups = step.op, buffers[step.output].groups
     if step.kernel != "conv" or not isinstance(op, Conv2D) or groups == 1 or buffers[step.inputs[0]].groups > 1:

@@ -120,6 +120,18 @@ def test_generate(run: Run, model: Path, tmp_path: Path) -> None:
             assert op.name in table
 
 
+def test_generate_with_forms(run: Run, model: Path, tmp_path: Path) -> None:
+    """--form goes through to plan.json."""
+    board = ("--board", "stm32f405", "--kernels", "acs")
+    run("generate", model, *board, "-o", tmp_path / "a", "--json")
+    first = json.loads((tmp_path / "a" / "plan.json").read_text())["steps"]
+    layer = next(step["op"] for step in first if step["form"] not in ("", "plain"))
+    result = run("generate", model, *board, "-o", tmp_path / "b", "--form", f"{layer}=plain", "--json")
+    assert (result.code, result.err) == (0, "")
+    steps = json.loads((tmp_path / "b" / "plan.json").read_text())["steps"]
+    assert [(step["form"], step["form_why"]) for step in steps if step["op"] == layer] == [("plain", "Asked for.")]
+
+
 def test_generate_a_package(run: Run, model: Path, tmp_path: Path) -> None:
     result = run("generate", model, "--as", "esp-idf", "-o", tmp_path / "a", "--name", "x", "--json")
     assert (result.code, result.err) == (0, "")

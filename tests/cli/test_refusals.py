@@ -143,6 +143,11 @@ def test_an_unknown_board(here: Path, run: Run, model: Path) -> None:
     assert message.startswith("no board is called 'z'; there are: bluepill-f103c8, ")
 
 
+def test_a_form_without_its_layer(here: Path, run: Run, model: Path) -> None:
+    message = refused(run, "generate", model, "--board", "stm32f405", "-o", "out", "--form", "winograd")
+    assert message == "--form winograd: give LAYER=FORM"
+
+
 def test_a_model_that_is_none(here: Path, run: Run) -> None:
     Path("m.acsq").write_bytes(b"PK")
     message = refused(run, "generate", "m.acsq", "--board", "stm32f405", "-o", "out")

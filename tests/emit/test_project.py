@@ -309,20 +309,23 @@ def test_unknown_kernel_set(model: Path, board: Board, out: Path) -> None:
 
 def test_every_kernel_set_has_a_row_and_a_folder() -> None:
     folders = {path.name for path in (resource_dir("firmware") / "kernels").iterdir()}
-    assert folders == set(KERNEL_SETS)
+    assert folders == {FOLDERS.get(name, name) for name in KERNEL_SETS}
     for kernel_set in KERNEL_SETS.values():
         assert kernel_set.library is None or kernel_set.library in LIBRARIES
 
 
+#: Where a kernel set's files are, if it is another one with other scratch.
+FOLDERS = {"esp_nn_s3": "esp_nn"}
 #: What a kernel set takes from others.
 _PORTABLE = {f"acs_portable{what}" for what in (".h", "_conv.c", "_depthwise.c", "_pool.c")}
 BORROWED = {
     "acs": _PORTABLE,
     "acs_rv32": {"acs_dsp.h", "acs_dsp_conv.c", "acs_uses.h", "acs_winograd_fold.h", *_PORTABLE},
     "acs_helium": {f"acs_cmsis{what}" for what in (".h", "_conv.c", "_together.c", "_depthwise.c", "_pool.c")},
+    **dict.fromkeys(("esp_nn", "esp_nn_s3"), _PORTABLE - {"acs_portable_pool.c"}),
 }
 #: Where the usual board does not do.
-HOMES = {"acs_helium": "mps3-an547", "acs_rv32": "riscv32-virt"}
+HOMES = {"acs_helium": "mps3-an547", "acs_rv32": "riscv32-virt", **dict.fromkeys(("esp_nn", "esp_nn_s3"), "xtensa-sim")}
 
 
 @pytest.mark.parametrize("kernels", KERNEL_SETS)
@@ -334,12 +337,14 @@ def test_a_kernel_set_brings_its_library_and_nothing_else(kernels: str, model: P
     assert read_manifest(out)["kernels"] == kernels
     folders = {"model", "acs", *filter(None, [kernel_set.library])}
     assert {path.name for path in (out / "lib").iterdir()} == folders
-    own = {path.name for path in (resource_dir("firmware") / "kernels" / kernels).glob("*.[chS]")}
+    own = {path.name for path in (resource_dir("firmware") / "kernels" / FOLDERS.get(kernels, kernels)).glob("*.[chS]")}
     runtime = {path.name for path in (resource_dir("firmware") / "runtime").iterdir()}
     assert {path.name for path in (out / "lib" / "acs").iterdir()} == own | runtime | BORROWED.get(kernels, set())
     for text in ((out / name).read_text() for name in ("platformio.ini", "README.md")):
-        assert ("cmsis_nn" in text) == (kernel_set.library == "cmsis_nn")
-    takes_scratch = kernel_set.conv_scratch is not no_scratch or kernel_set.conv_forms is not None
+        for library in LIBRARIES:
+            assert (library in text) == (kernel_set.library == library)
+    in_place = kernel_set.conv_scratch is no_scratch and kernel_set.call_scratch is None
+    takes_scratch = not in_place or kernel_set.conv_forms is not None
     assert any(step.scratch_bytes for step in project.plan.steps) == takes_scratch
 
 

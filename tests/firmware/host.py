@@ -36,6 +36,14 @@ COMMON = ("-std=c11", "-O1", "-g", *SANITIZERS)
 #: __GNUC_PYTHON__ is CMSIS-NN's own switch for a host without Arm's intrinsics; it forgets __RESTRICT.
 CMSIS_ON_HOST = ("-D__GNUC_PYTHON__", "-D__RESTRICT=__restrict")
 
+#: Of a kernel set that runs other code on its chip: what says so, and a stand-in for the code that a host cannot run.
+#: That library writes words where they are not aligned, which the chip can do.
+CHIPS = {
+    "esp_nn_s3": (
+        ("-DCONFIG_NN_OPTIMIZED", "-DCONFIG_IDF_TARGET_ESP32S3", "-fno-sanitize=alignment"),
+        HERE / "esp32s3.c",
+    )
+}
 
 #: The emulators of boards that programs run on: BOARD.elf (see qemu.py).
 QEMU = {
@@ -97,14 +105,15 @@ def build_kit(folder: Path, kernel_set: KernelSet) -> Kit:
     runtime = resource_dir("firmware") / "runtime"
     kernels = kernel_sources(kernel_set)
     system: tuple[str | Path, ...] = ()
+    chip, *stand_ins = CHIPS.get(kernel_set.name, ((),))
     if kernel_set.library:
         for name, content in LIBRARIES[kernel_set.library](set(ENTRY_POINTS), None).items():
             path = folder / "library" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        system = ("-isystem", folder / "library" / "Include", *CMSIS_ON_HOST)
+        system = ("-isystem", folder / "library" / "Include", *CMSIS_ON_HOST, *chip)
         compile_in(objects, *COMMON, "-w", *system, *sorted((folder / "library" / "Source").rglob("*.c")))
-    ours = [*sorted(runtime.glob("*.c")), *(path for path in kernels if path.suffix == ".c")]
+    ours = [*sorted(runtime.glob("*.c")), *(path for path in kernels if path.suffix == ".c"), *stand_ins]
     headers = [f"-I{path}" for path in sorted({path.parent for path in kernels} | {runtime})]
     compile_in(objects, *COMMON, *WARNINGS, "-pedantic", *system, *headers, *ours)
     subprocess.run(["ar", "rcs", library, *sorted(objects.glob("*.o"))], check=True)

@@ -31,7 +31,7 @@ from acsgen.target.boards import Board, list_boards, load_board, read_board
 from acsgen.target.build import build
 from acsgen.target.link import LinkClient, RunMode
 from acsgen.verify import verify
-from tests.firmware.host import WARNINGS
+from tests.firmware.host import HERE, WARNINGS
 from tests.models import small_graph, write_model, write_samples
 from tests.stubs import STUBS, host_platform, output_of, platformio
 
@@ -50,7 +50,7 @@ platformio = { platform = "espressif32", board = "esp32dev", frameworks = ["espi
 
 
 #: Without a library of other people's, and with one.
-LIBRARIES = (None, "cmsis_nn")
+LIBRARIES = (None, "cmsis_nn", "esp_nn")
 
 
 @pytest.fixture(scope="module")
@@ -209,24 +209,46 @@ def test_arduino(model: Path, tmp_path: Path) -> None:
     check_over_the_link(program, model, board.tick_hertz)
 
 
-@pytest.mark.parametrize("console", ["uart", "usb_serial_jtag"])
-def test_esp_idf(console: str, model: Path, esp32: Board, tmp_path: Path) -> None:
-    """Its CMake files, with the function that ESP-IDF gives them; the port without a warning."""
-    generate(model, esp32, tmp_path / "firmware")
-    define = ["-DCONFIG_ESP_CONSOLE_USB_SERIAL_JTAG=1"] if console == "usb_serial_jtag" else []
+#: Environments with ESP-IDF: board, kernel set, what its configuration says, what stands in for the chip's own code.
+IDF = {
+    "uart": ("my-esp32", "portable", "", ()),
+    "usb_serial_jtag": ("my-esp32", "portable", "CONFIG_ESP_CONSOLE_USB_SERIAL_JTAG", ()),
+    "esp32": ("esp32", "esp_nn", "CONFIG_IDF_TARGET_ESP32", ()),
+    "esp32-c3": ("esp32-c3", "acs_rv32", "CONFIG_IDF_TARGET_ESP32C3", ()),
+    "esp32-s3": ("esp32-s3", "esp_nn_s3", "CONFIG_IDF_TARGET_ESP32S3", (HERE / "esp32s3.c",)),
+}
+
+
+@pytest.mark.parametrize("case", IDF)
+def test_esp_idf(case: str, model: Path, esp32: Board, tmp_path: Path) -> None:
+    """Its CMake files, with the function that ESP-IDF gives them: all sources; the port without a warning."""
+    name, kernels, config, stand_ins = IDF[case]
+    board = esp32 if name == esp32.name else load_board(name)
+    library = generate(model, board, tmp_path / "firmware", kernels=kernels).path / "lib"
+    config = f"-D{config}=1" if config else ""
     stubs = STUBS / "esp_idf"
+    program = " ".join(f'"{path}"' for path in (stubs / "esp_idf.c", *stand_ins))
     (tmp_path / "CMakeLists.txt").write_text(
-        "cmake_minimum_required(VERSION 3.16)\nproject(user C)\n"
+        "cmake_minimum_required(VERSION 3.16)\nproject(user C ASM)\n"
         f'include("{stubs}/component.cmake")\ninclude_directories(SYSTEM "{stubs}/include")\n'
-        f'add_component(firmware/src)\nadd_executable(program "{stubs}/esp_idf.c")\n'
+        f"add_component(firmware/src)\nadd_executable(program {program})\n"
         "target_link_libraries(program PRIVATE __idf_src)\n"
         'get_property(requires GLOBAL PROPERTY stub_requires)\nmessage(STATUS "requires ${requires}")\n'
     )
-    flags = " ".join([*WARNINGS, *define])
-    said = output_of(["cmake", "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_C_FLAGS={flags}"])
+    options = ["-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", *filter(None, [config])]
+    flags = " ".join([*WARNINGS, config])
+    said = output_of(["cmake", "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_C_FLAGS={flags}", *options])
     assert "requires driver;esp_timer\n" in said
     output_of(["cmake", "--build", tmp_path / "build"])
-    check_over_the_link(tmp_path / "build" / "program", model, esp32.tick_hertz)
+    commands = {
+        Path(each["file"]).resolve(): each["command"]
+        for each in json.loads((tmp_path / "build" / "compile_commands.json").read_text())
+    }
+    assert {path for path in library.rglob("*") if path.suffix in (".c", ".S")} <= set(commands)
+    in_library = [command for path, command in commands.items() if library in path.parents]
+    for define in ("-DCONFIG_NN_OPTIMIZED=1", "-DCONFIG_IDF_TARGET_ESP32S3=1"):
+        assert all((define in command) == (case == "esp32-s3") for command in in_library)
+    check_over_the_link(tmp_path / "build" / "program", model, board.tick_hertz)
 
 
 def test_esp_idf_project_file(model: Path, esp32: Board, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from acsgen.emit.libraries import LIBRARIES
 from acsgen.emit.packages import PACKAGES, generate_package
 from acsgen.emit.project import MANIFEST, Project, check_unchanged, read_manifest
 from acsgen.errors import AcsgenError
@@ -55,7 +56,8 @@ def test_it_stands_alone(kind: str, kernels: str, case: Case, tmp_path: Path) ->
     assert not {path for path in files if path.startswith(("pio/", "boards/")) or "app_model" in path}
     check_unchanged(package.path, manifest["files"])
     library = KERNEL_SETS[kernels].library
-    assert bool(library) == ("src/cmsis_nn/LICENSE.txt" in files) == ("src/cmsis_nn/PROVENANCE.md" in files)
+    for name in LIBRARIES:
+        assert (name == library) == (f"src/{name}/LICENSE.txt" in files) == (f"src/{name}/PROVENANCE.md" in files)
 
 
 def test_kernel_set_by_default(case: Case, tmp_path: Path) -> None:
