@@ -44,7 +44,7 @@ MACHINES = {
     "xtensa": "xtensa-sim",
 }
 #: Our own kernels of a machine.
-OWN = {"cortex_m4": "acs", "cortex_m55": "acs_helium", "rv32imc": "acs_rv32"}
+OWN = {"cortex_m4": "acs", "cortex_m55": "acs_helium", "rv32imc": "acs_rv32", "xtensa": "acs_c"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ VARIANTS: Mapping[str, Variant] = {
     "esp_nn": Variant("esp_nn", {}),
 }
 PEER = "bakenn"
+#: Machines that it does not compile for.
+NO_PEER = ("xtensa",)
 #: The flash that code of a Cortex-M4 is modelled in, by the name of the cycles.
 FLASHES: Mapping[str, FlashTiming | None] = {
     "cycles_no_wait": None,
@@ -138,8 +140,9 @@ def machine_rows(graph: Graph, machine: str, folder: Path, show: Callable[[str, 
         if kernels in board.kernel_sets:
             rows[name] = kernel_set_row(graph, board, kernels, folder / name, **variant.options)
             show(name, rows[name])
-    rows[PEER] = bakenn_row(graph, board, folder)
-    show(PEER, rows[PEER])
+    if machine not in NO_PEER:
+        rows[PEER] = bakenn_row(graph, board, folder)
+        show(PEER, rows[PEER])
     return rows
 
 

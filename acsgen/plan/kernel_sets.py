@@ -142,6 +142,11 @@ ACS_RV32 = KernelSet(
     depthwise_scratch=rv32_forms.depthwise_scratch,
 )
 
+#: For cores that the assembly is not for: its twins in C.
+ACS_C = replace(
+    ACS_RV32, name="acs_c", code_bytes={**ACS_RV32.code_bytes, "conv": 12300, "depthwise": 3800}
+)
+
 ESP_NN = KernelSet(
     name="esp_nn",
     files=("esp_nn/*.[ch]", "portable/acs_portable.h", *_PORTABLE_KERNELS[:2]),
@@ -156,5 +161,5 @@ ESP_NN = KernelSet(
 ESP_NN_S3 = replace(ESP_NN, name="esp_nn_s3", band_bytes=4096, call_scratch=s3_scratch)
 
 KERNEL_SETS: Mapping[str, KernelSet] = {
-    kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS, ACS_HELIUM, ACS_RV32, ESP_NN, ESP_NN_S3)
+    kernels.name: kernels for kernels in (CMSIS_NN, PORTABLE, ACS, ACS_HELIUM, ACS_RV32, ACS_C, ESP_NN, ESP_NN_S3)
 }

@@ -314,18 +314,24 @@ def test_every_kernel_set_has_a_row_and_a_folder() -> None:
         assert kernel_set.library is None or kernel_set.library in LIBRARIES
 
 
-#: Where a kernel set's files are, if it is another one with other scratch.
-FOLDERS = {"esp_nn_s3": "esp_nn"}
+#: Where a kernel set's files are, if it is another one for other cores.
+FOLDERS = {"acs_c": "acs_rv32", "esp_nn_s3": "esp_nn"}
 #: What a kernel set takes from others.
 _PORTABLE = {f"acs_portable{what}" for what in (".h", "_conv.c", "_depthwise.c", "_pool.c")}
 BORROWED = {
     "acs": _PORTABLE,
-    "acs_rv32": {"acs_dsp.h", "acs_dsp_conv.c", "acs_uses.h", "acs_winograd_fold.h", *_PORTABLE},
+    **dict.fromkeys(
+        ("acs_c", "acs_rv32"), {"acs_dsp.h", "acs_dsp_conv.c", "acs_uses.h", "acs_winograd_fold.h", *_PORTABLE}
+    ),
     "acs_helium": {f"acs_cmsis{what}" for what in (".h", "_conv.c", "_together.c", "_depthwise.c", "_pool.c")},
     **dict.fromkeys(("esp_nn", "esp_nn_s3"), _PORTABLE - {"acs_portable_pool.c"}),
 }
 #: Where the usual board does not do.
-HOMES = {"acs_helium": "mps3-an547", "acs_rv32": "riscv32-virt", **dict.fromkeys(("esp_nn", "esp_nn_s3"), "xtensa-sim")}
+HOMES = {
+    "acs_helium": "mps3-an547",
+    "acs_rv32": "riscv32-virt",
+    **dict.fromkeys(("acs_c", "esp_nn", "esp_nn_s3"), "xtensa-sim"),
+}
 
 
 @pytest.mark.parametrize("kernels", KERNEL_SETS)

@@ -39,6 +39,7 @@ FEW = [
     ("kernels", "riscv32-virt", "acs_rv32"),
     ("kernels", "riscv32-virt", "portable"),
     ("kernels", "stm32f405", "portable"),
+    ("kernels", "xtensa-sim", "acs_c"),
     ("kernels", "xtensa-sim", "esp_nn"),
     ("kernels", "xtensa-sim", "esp_nn_s3"),
     ("kernels", "xtensa-sim", "portable"),

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* acs_rv32_tile_twin.c: the tiles of acs_rv32_tile.S in C, number for number, for every other target. */
+
+/* GCC would order all loads of a step before its products, for which an Xtensa has too few registers. */
+#if defined(__XTENSA__) && defined(__GNUC__)
+#pragma GCC optimize("no-schedule-insns")
+#endif
+
 #include "acs_rv32.h"
 
 #include <stddef.h>
@@ -13,68 +19,85 @@ _Static_assert(offsetof(acs_rv32_tile_t, row_step) == 44, "acs_rv32_tile.S and a
 
 #else
 
-/* Where the numbers of a tap lie, seen from those of its channel: for the tile's first pixel and the others. */
+/* Output channels that are computed together: their sums for four pixels fit the registers of most cores. */
+#define PAIR 2u
+
+/* Where the numbers of a tap lie, seen from those of its channel: for the tile's first pixel and the others. All of
+ * them are constants where `compute` is inlined. */
 typedef struct {
-    uint32_t taps, columns; /* taps of a channel; of a row */
-    uint32_t column_step;   /* numbers from one column to the next */
+    uint32_t size;          /* a channel has size x size taps */
+    uint32_t column_step;   /* numbers from one column to the next; rows follow each other */
     uint32_t pixel_step;    /* from one pixel of a tile to the next */
     uint32_t pixels;
     uint32_t tile_step;     /* from tile to tile; 0: a tile lies behind the channels of the one before */
 } shape_t;
 
-static void add_tap(const int8_t *weights, const int16_t *numbers, const shape_t *shape,
-                    int32_t sums[ACS_RV32_PIXELS][ACS_QUAD])
+/* Two weights are loaded together. */
+static inline void add_tap(const int8_t *weights, const int16_t *numbers, const shape_t shape,
+                           int32_t sums[PAIR][ACS_RV32_PIXELS])
 {
-    for (uint32_t p = 0; p < shape->pixels; p++) {
-        for (uint32_t c = 0; c < ACS_QUAD; c++) {
-            sums[p][c] += weights[c] * numbers[p * shape->pixel_step];
-        }
+    const int16_t both = *(const int16_t *)(const void *)weights;
+    const int16_t first = (int8_t)both, second = (int16_t)(both >> 8);
+    for (uint32_t p = 0; p < shape.pixels; p++) {
+        sums[0][p] += first * numbers[p * shape.pixel_step];
+        sums[1][p] += second * numbers[p * shape.pixel_step];
     }
 }
 
-static void compute(const acs_rv32_tile_t *tile, const shape_t *shape, uint32_t channel_step)
+/* Two output channels of a tile, `channel` the first of them; returns where the tile's numbers end. */
+static inline const int16_t *compute_pair(const acs_rv32_tile_t *tile, const shape_t shape, uint32_t channel_step,
+                                          uint32_t channel, const int16_t *numbers, int8_t *output)
 {
-    const int16_t *first = tile->numbers;
-    int8_t *output = tile->output;
-    for (uint32_t t = 0; t < tile->tiles; t++) {
-        int32_t sums[ACS_RV32_PIXELS][ACS_QUAD];
-        for (uint32_t i = 0; i < ACS_RV32_PIXELS * ACS_QUAD; i++) {
-            sums[i / ACS_QUAD][i % ACS_QUAD] = tile->finish[i % ACS_QUAD];
-        }
-        const int16_t *numbers = first;
-        for (const acs_run_t *run = tile->runs; run < tile->end; run++) {
-            const int8_t *weights = tile->weights + run->begin;
-            const int8_t *const end = tile->weights + run->end;
-            for (; weights < end; numbers += channel_step) {
-                for (uint32_t tap = 0; tap < shape->taps; tap++, weights += ACS_QUAD) {
-                    const uint32_t at = tap / shape->columns + tap % shape->columns * shape->column_step;
-                    add_tap(weights, numbers + at, shape, sums);
+    int32_t sums[PAIR][ACS_RV32_PIXELS];
+    for (uint32_t p = 0; p < shape.pixels; p++) {
+        sums[0][p] = tile->finish[channel];
+        sums[1][p] = tile->finish[channel + 1];
+    }
+    for (const acs_run_t *run = tile->runs; run < tile->end; run++) {
+        const int8_t *weights = tile->weights + run->begin + channel;
+        const int8_t *const end = tile->weights + run->end;
+        for (; weights < end; numbers += channel_step) {
+            for (uint32_t row = 0; row < shape.size; row++, weights += shape.size * ACS_QUAD) {
+                for (uint32_t column = 0; column < shape.size; column++) {
+                    add_tap(weights + column * ACS_QUAD, numbers + row + column * shape.column_step, shape, sums);
                 }
             }
         }
-        for (uint32_t p = 0; p < shape->pixels; p++, output += tile->output_step) {
-            for (uint32_t c = 0; c < ACS_QUAD; c++) {
-                const int32_t *const how = tile->finish + ACS_QUAD + 3 * c;
-                output[c] = (int8_t)acs_rv32_finish(4 * sums[p][c], how[0], how[1], how[2]);
-            }
+    }
+    const int32_t *const how = tile->finish + ACS_QUAD + 3 * channel;
+    for (uint32_t p = 0; p < shape.pixels; p++, output += tile->output_step) {
+        output[0] = (int8_t)acs_rv32_finish(4 * sums[0][p], how[0], how[1], how[2]);
+        output[1] = (int8_t)acs_rv32_finish(4 * sums[1][p], how[3], how[4], how[5]);
+    }
+    return numbers;
+}
+
+static inline void compute(const acs_rv32_tile_t *tile, const shape_t shape, uint32_t channel_step)
+{
+    const int16_t *numbers = tile->numbers;
+    int8_t *output = tile->output;
+    for (uint32_t t = 0; t < tile->tiles; t++, output += shape.pixels * tile->output_step) {
+        const int16_t *end = numbers;
+        for (uint32_t c = 0; c < ACS_QUAD; c += PAIR) {
+            end = compute_pair(tile, shape, channel_step, c, numbers, output + c);
         }
-        first = shape->tile_step ? first + shape->tile_step : numbers;
+        numbers = shape.tile_step ? numbers + shape.tile_step : end;
     }
 }
 
-static void compute_window(const acs_rv32_tile_t *tile, uint32_t stride)
+static inline void compute_window(const acs_rv32_tile_t *tile, uint32_t stride)
 {
-    const shape_t shape = {.taps = 9, .columns = 3, .column_step = ACS_RV32_SLOTS,
+    const shape_t shape = {.size = 3, .column_step = ACS_RV32_SLOTS,
                            .pixel_step = stride * ACS_RV32_SLOTS, .pixels = ACS_RV32_PIXELS,
                            .tile_step = stride * ACS_RV32_PIXELS * ACS_RV32_SLOTS};
-    compute(tile, &shape, tile->number_step / (uint32_t)sizeof(int16_t));
+    compute(tile, shape, tile->number_step / (uint32_t)sizeof(int16_t));
 }
 
 /* A column's tap is a channel of its own here: the numbers lie in the order of the weights. */
-static void compute_column(const acs_rv32_tile_t *tile, uint32_t pixels)
+static inline void compute_column(const acs_rv32_tile_t *tile, uint32_t pixels)
 {
-    const shape_t shape = {.taps = 1, .columns = 1, .pixel_step = 1, .pixels = pixels};
-    compute(tile, &shape, pixels);
+    const shape_t shape = {.size = 1, .pixel_step = 1, .pixels = pixels};
+    compute(tile, shape, pixels);
 }
 
 void acs_rv32_column(const acs_rv32_tile_t *tile)

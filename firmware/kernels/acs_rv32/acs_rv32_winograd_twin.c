@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* acs_rv32_winograd_twin.c: acs_rv32_winograd.S in C, number for number, for every other target. */
+
+/* GCC would order all loads of a step before its products, for which an Xtensa has too few registers. */
+#if defined(__XTENSA__) && defined(__GNUC__)
+#pragma GCC optimize("no-schedule-insns")
+#endif
+
 #include "acs_rv32.h"
 #include "acs_winograd_fold.h"
 
@@ -39,19 +45,34 @@ void acs_rv32_winograd_input(const int16_t *columns, int16_t *transformed, uint3
     }
 }
 
-/* The sums of a quad at one point: [output channel][tile]. Unsigned: they wrap, as registers do. */
+/* Output channels that are computed together: their sums for four tiles fit the registers of most cores. */
+#define PAIR 2u
+
+/* The sums of two channels of a quad at one point: [output channel][tile]. Unsigned: they wrap, as registers do. */
+static inline void multiply_pair(const acs_rv32_tile_t *tile, const int16_t *inputs, const int16_t *weights,
+                                 uint32_t *sums)
+{
+    uint32_t added[PAIR][ACS_RV32_PIXELS] = {{0}};
+    for (const acs_run_t *run = tile->runs; run < tile->end; run++) {
+        const int16_t *at = weights + run->begin / 2;
+        const int16_t *const end = weights + run->end / 2;
+        for (; at < end; at += ACS_QUAD, inputs += POINTS * ACS_RV32_PIXELS) {
+            for (uint32_t p = 0; p < ACS_RV32_PIXELS; p++) {
+                added[0][p] += (uint32_t)(at[0] * inputs[p]);
+                added[1][p] += (uint32_t)(at[1] * inputs[p]);
+            }
+        }
+    }
+    for (uint32_t p = 0; p < ACS_RV32_PIXELS; p++) {
+        sums[p] = added[0][p];
+        sums[ACS_RV32_PIXELS + p] = added[1][p];
+    }
+}
+
 static void multiply(const acs_rv32_tile_t *tile, const int16_t *inputs, const int16_t *weights, uint32_t *sums)
 {
-    for (uint32_t i = 0; i < POINT_SUMS; i++) {
-        sums[i] = 0;
-    }
-    for (const acs_run_t *run = tile->runs; run < tile->end; run++) {
-        for (uint32_t at = run->begin / 2; at < run->end / 2; at += ACS_QUAD) {
-            for (uint32_t i = 0; i < POINT_SUMS; i++) {
-                sums[i] += (uint32_t)(weights[at + i / ACS_RV32_PIXELS] * inputs[i % ACS_RV32_PIXELS]);
-            }
-            inputs += POINTS * ACS_RV32_PIXELS;
-        }
+    for (uint32_t c = 0; c < ACS_QUAD; c += PAIR) {
+        multiply_pair(tile, inputs, weights + c, sums + c * ACS_RV32_PIXELS);
     }
 }
 
