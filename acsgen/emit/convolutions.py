@@ -37,6 +37,7 @@ def conv_call(writer: Places, step: Step) -> Call:
     groups = f".input_groups = {writer.groups(step.inputs[0])}, .output_groups = {writer.groups(step.output)},"
     if step.kernel == "conv_join":
         groups += f" .pack_limit = {step.pack_limit},"
+        groups += f" .pack_rows = {step.pack_rows}," if step.pack_rows else ""
     lines = _window_lines(shape, image_shape(target.shape), weights.shape[1:3], stride, padding, dilation)
     lines += [groups, *_requantize_lines(op, source, target), *constants, *residual_lines(writer.plan.graph, step)]
     layers: list[Layer] = []

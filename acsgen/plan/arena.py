@@ -38,7 +38,7 @@ class Life:
         """Bytes that are in use during a step, a multiple of ALIGNMENT."""
         if not self.first <= step <= self.last:
             return 0
-        return _aligned(min((left for since, left in self.shrinks if since <= step), default=self.bytes))
+        return aligned(min((left for since, left in self.shrinks if since <= step), default=self.bytes))
 
     def over(self, other: Life) -> int:
         """How far above this one's offset `other` must start, if not below; 0 if they never meet."""
@@ -207,5 +207,6 @@ class _Search:
                 yield offset, -sum(self.problem.sizes[i]), i
 
 
-def _aligned(size: int) -> int:
+def aligned(size: int) -> int:
+    """The next multiple of ALIGNMENT."""
     return -(-size // ALIGNMENT) * ALIGNMENT

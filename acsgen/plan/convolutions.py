@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from acsgen.graph import Conv2D, Dense, DepthwiseConv2D, Graph, Op
 from acsgen.graph.ops import Pair, Shape, image_shape
-from acsgen.plan.arena import ALIGNMENT
+from acsgen.plan.arena import aligned
+from acsgen.plan.bands import pack_rows, packed_bytes
 from acsgen.plan.choice import FEW_PIXELS, closed_inputs, why_all_inputs
 from acsgen.plan.choose import Chosen, forced
 from acsgen.plan.conv_case import PLAIN, ConvCase, Form, conv_case
@@ -80,7 +81,7 @@ def plan_convolution(draft: Draft, op: Conv2D | Dense) -> None:
         draft.write(op, "conv", source, active=active, scratch_bytes=scratch, why=why, **formed)
         return
     pixels, outputs = prod(image_shape(draft.graph.shape(op.output))[:2]), op.weights.shape[0]
-    limit, why = 0, f"Reads what {read.joined} opens." if read.joined else "Reads every group."
+    limit, rows, why = 0, 0, f"Reads what {read.joined} opens." if read.joined else "Reads every group."
     closed: ClosedInputs = "zero"
     reason = ""
     if read.constant:
@@ -92,12 +93,15 @@ def plan_convolution(draft: Draft, op: Conv2D | Dense) -> None:
         scratch = _call_scratch(draft, op, read, read.shape[2])
         if _packs(draft.kernels, read, pixels):
             limit = pack_limit(read.groups, pixels) if read.joined else 0
-            scratch += _aligned(prod(read.shape)) if read.groups > 1 or read.before else 0
-            scratch += _aligned(outputs * prod(read.kernel) * read.shape[2] * limit // read.groups) if limit else 0
+            if read.groups > 1 or read.before:
+                rows, image = _image(draft, op, read)
+                scratch += image
+            scratch += aligned(outputs * prod(read.kernel) * read.shape[2] * limit // read.groups) if limit else 0
             why = "Reads all groups as NHWC."
             if limit:
                 why = f"Packs what {read.joined} opens, up to {limit} of {read.groups} groups."
-        scratch += _aligned(4 * outputs) if read.constant else 0
+            why += f" {rows} rows of the output at a time, which takes less scratch." if rows else ""
+        scratch += aligned(4 * outputs) if read.constant else 0
     draft.write(
         op,
         "conv_join",
@@ -106,11 +110,21 @@ def plan_convolution(draft: Draft, op: Conv2D | Dense) -> None:
         joined=read.joined,
         before=read.before,
         pack_limit=limit,
+        pack_rows=rows,
         closed=closed,
         scratch_bytes=scratch,
         why=why + all_inputs + reason,
         **formed,
     )
+
+
+def _image(draft: Draft, op: Conv2D | Dense, read: _Read) -> tuple[int, int]:
+    """(rows of the output whose input is packed at a time, 0: all; bytes of scratch that it takes)."""
+    target = image_shape(draft.graph.shape(op.output))
+    rows = pack_rows(op, read.shape, target) if isinstance(op, Conv2D) else 0
+    if not isinstance(op, Conv2D) or rows in (0, target[0]):
+        return 0, aligned(prod(read.shape))
+    return rows, packed_bytes(op, read.shape, rows)
 
 
 def _read_by(draft: Draft, op: Conv2D | Dense) -> _Read:
@@ -156,8 +170,3 @@ def _packs(kernels: KernelSet, read: _Read, pixels: int) -> bool:
     """Whether a convolution of plain constants gathers what is active."""
     small = read.shape[2] // read.groups < kernels.small_group and pixels >= FEW_PIXELS
     return kernels.packs or read.before is not None or small
-
-
-def _aligned(count: int) -> int:
-    """Pieces of a scratch are as long as its alignment asks for."""
-    return -(-count // ALIGNMENT) * ALIGNMENT

@@ -73,6 +73,7 @@ def _step(plan: Plan, index: int, step: Step) -> dict[str, Any]:
         "before": step.before.name if step.before else None,
         "macs": step.macs,
         "pack_limit": step.pack_limit,
+        "pack_rows": step.pack_rows,
         "closed_inputs": step.closed,
         "residual": step.residual.name if step.residual else None,
         "rows": step.rows,

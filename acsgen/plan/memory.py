@@ -8,8 +8,9 @@ from dataclasses import replace
 from math import prod
 
 from acsgen.graph import Conv2D, Graph
-from acsgen.graph.ops import image_shape
+from acsgen.graph.ops import Shape, image_shape
 from acsgen.plan import arena
+from acsgen.plan.bands import largest_band, packed_bytes
 from acsgen.plan.cost import together_saves
 from acsgen.plan.kernel_sets import KernelSet
 from acsgen.plan.lists import ListSlot
@@ -110,11 +111,30 @@ def _with_spare_scratch(
     """Lets convolutions use what an arena of `size` bytes has to spare while they run: the fullest step stays it."""
     result = []
     for i, step in enumerate(steps):
-        wanted, why = _wanted_scratch(graph, kernels, buffers, step)
         spare = size - sum(life.at(i) for life in lives)
+        if step.pack_rows:
+            result.append(_with_more_rows(graph, step, buffers[step.inputs[0]].shape, spare))
+            continue
+        wanted, why = _wanted_scratch(graph, kernels, buffers, step)
         granted = min(wanted, spare) // arena.ALIGNMENT * arena.ALIGNMENT
         result.append(replace(step, scratch_bytes=granted, why=why) if granted > step.scratch_bytes else step)
     return result
+
+
+def _with_more_rows(graph: Graph, step: Step, source: Shape, spare: int) -> Step:
+    """Gathers the input of as many rows of the output at a time as `spare` bytes of scratch allow."""
+    op = step.op
+    assert isinstance(op, Conv2D)
+    height, width, _ = image_shape(graph.shape(op.output))
+    rest = step.scratch_bytes - packed_bytes(op, source, step.pack_rows)
+    rows = largest_band(op, source, height, width, spare - rest)
+    if rows <= step.pack_rows:
+        return step
+    scratch = rest + packed_bytes(op, source, rows)
+    was = f" {step.pack_rows} rows of the output at a time, which takes less scratch."
+    now = "" if rows == height else was.replace(str(step.pack_rows), str(rows), 1)
+    why = step.why.replace(was, now)
+    return replace(step, scratch_bytes=scratch, pack_rows=rows % height, why=why)
 
 
 def _wanted_scratch(graph: Graph, kernels: KernelSet, buffers: Mapping[str, Buffer], step: Step) -> tuple[int, str]:

@@ -55,7 +55,8 @@ class Step:
     before: (conv_join) a 1x1 depthwise convolution that the input goes through on the way. macs: with all gates
     open, without those of `before`. residual: (conv, conv_join) the addition that is done band by band, `rows`
     rows each, into the other addend's buffer. form: of the constants of a convolution
-    (`acsgen.plan.conv_case.Form`), form_why: the reason for it. most_scratch_bytes: what would make it quicker
+    (`acsgen.plan.conv_case.Form`), pack_rows: (conv_join) rows of the output whose input
+    is gathered at a time; 0: all. form_why: the reason for it. most_scratch_bytes: what would make it quicker
     than scratch_bytes do; 0: nothing.
     """
 
@@ -72,6 +73,7 @@ class Step:
     before: DepthwiseConv2D | None = None
     when: tuple[str, ...] = ()
     pack_limit: int = 0
+    pack_rows: int = 0
     scratch_bytes: int = 0
     most_scratch_bytes: int = 0
     scratch_offset: int = 0

@@ -104,35 +104,30 @@ static void pack_weights(const acs_conv_t *layer, const acs_list_t *active, cons
     }
 }
 
-/* The input as NHWC, behind the layer before: its active groups side by side, or all in their places. */
-static void scale_image(const acs_conv_t *layer, const acs_list_t *active, bool side_by_side,
-                        const int8_t *input, int8_t *image)
+/* Rows `first` to `first + rows` of the input as NHWC, behind the layer before if there is one: its active groups side
+ * by side, or all in their places. */
+static void pack_rows(const acs_conv_t *layer, const acs_list_t *active, bool side_by_side, uint32_t first,
+                      uint32_t rows, const int8_t *input, int8_t *image)
 {
     const uint16_t groups = layer->input_groups;
     const uint16_t count = acs_list_count(active, groups);
     const uint32_t each = layer->input.channels / groups;
-    const uint32_t pixels = (uint32_t)layer->input.height * layer->input.width;
+    const uint32_t pixels = rows * layer->input.width;
     const uint32_t width = each * (side_by_side ? count : groups);
     if (!side_by_side && count < groups) {
         memset(image, layer->input_zero_point, pixels * width);
     }
     for (uint16_t i = 0; i < count; i++) {
         const uint32_t g = acs_list_at(active, groups, i);
-        acs_scale_s8(layer->before, g, input + g * pixels * each, each,
-                     image + (side_by_side ? i : g) * each, width);
-    }
-}
-
-static void pack_image(const acs_conv_t *layer, const acs_list_t *active, bool side_by_side,
-                       const int8_t *input, int8_t *image)
-{
-    if (layer->before != NULL) {
-        scale_image(layer, active, side_by_side, input, image);
-    } else if (side_by_side) {
-        acs_pack_s8(layer->input, layer->input_groups, active, input, image);
-    } else {
-        acs_ungroup_s8(layer->input, layer->input_groups, active, (int8_t)layer->input_zero_point, input,
-                       image);
+        const int8_t *const from = input + g * acs_image_bytes(layer->input, each) + first * layer->input.width * each;
+        int8_t *const to = image + (side_by_side ? i : g) * each;
+        if (layer->before == NULL) {
+            acs_copy_channels_s8(pixels, each, from, each, to, width);
+        } else {
+            acs_depthwise_t scaling = *layer->before;
+            scaling.output.height = (uint16_t)rows;
+            acs_scale_s8(&scaling, g, from, each, to, width);
+        }
     }
 }
 
@@ -162,6 +157,69 @@ bool acs_complete_bias(acs_conv_t *layer, const acs_list_t *active, acs_scratch_
     return true;
 }
 
+static uint32_t rows_at_once(const acs_conv_t *layer)
+{
+    return layer->pack_rows > 0 ? layer->pack_rows : layer->output.height;
+}
+
+/* Rows of the input that so many rows of the output look at, less those that lie outside. */
+static uint32_t rows_of_windows(const acs_conv_t *layer, uint32_t rows)
+{
+    const uint32_t reach = (rows - 1) * layer->stride.height + 1 + (layer->kernel.height - 1u) * layer->dilation.height;
+    return reach < layer->input.height ? reach : layer->input.height;
+}
+
+/* Rows `row` to `row + rows` of the output as a layer of its own. Returns the first row of the input that it reads. */
+static uint32_t cut_band(const acs_conv_t *layer, uint32_t row, uint32_t rows, acs_conv_t *band)
+{
+    const uint32_t start = row * layer->stride.height;
+    const uint32_t above = layer->padding.height;
+    const uint32_t beyond = start > above ? start - above : 0u;
+    const uint32_t first = beyond < layer->input.height ? beyond : layer->input.height;
+    const uint32_t left = layer->input.height - first;
+    band->padding.height = (uint16_t)(start > above ? 0u : above - start);
+    const uint32_t reach = (rows - 1) * layer->stride.height + 1 + (layer->kernel.height - 1u) * layer->dilation.height;
+    const uint32_t inside = reach > band->padding.height ? reach - band->padding.height : 1u;
+    band->input.height = (uint16_t)(inside < left ? inside : left);
+    band->output.height = (uint16_t)rows;
+    band->image_rows = layer->output.height;
+    return first;
+}
+
+/*
+ * The convolution of what is packed, a band of rows after another. Rows that the next band reads as well are moved
+ * to the front of the image.
+ *
+ * packed: the layer as it is once its input is packed
+ */
+static bool convolve_packed(const acs_conv_t *layer, const acs_conv_t *packed, const acs_list_t *active,
+                           const acs_list_t *outputs, const int8_t *input, int8_t *output, int8_t *image,
+                           acs_scratch_t scratch)
+{
+    const bool side_by_side = packed->input.channels < layer->input.channels;
+    const uint32_t row_bytes = (uint32_t)packed->input.width * packed->input.channels;
+    const uint32_t each = layer->output.channels / layer->output_groups;
+    uint32_t rows = rows_at_once(layer);
+    uint32_t from = 0, upto = 0; /* the input's rows that are packed */
+    for (uint32_t row = 0; row < layer->output.height; row += rows) {
+        acs_conv_t band = *packed;
+        rows = rows < layer->output.height - row ? rows : layer->output.height - row;
+        const uint32_t first = cut_band(packed, row, rows, &band);
+        const uint32_t kept = upto > first ? upto - first : 0u;
+        if (kept > 0) {
+            memmove(image, image + (first - from) * row_bytes, kept * row_bytes);
+        }
+        from = first;
+        upto = first + band.input.height;
+        pack_rows(layer, active, side_by_side, first + kept, band.input.height - kept, input,
+                  image + kept * row_bytes);
+        if (!acs_conv_s8(&band, outputs, image, output + row * layer->output.width * each, scratch)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool acs_pack_and_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const acs_list_t *outputs,
                           const int8_t *input, int8_t *output, acs_scratch_t scratch)
 {
@@ -179,15 +237,15 @@ bool acs_pack_and_conv_s8(const acs_conv_t *layer, const acs_list_t *active, con
     if (count == 0) {
         return fill_with_bias(&packed, outputs, output, scratch);
     }
+    int8_t *image = NULL;
     if (groups > 1 || layer->before != NULL) {
         packed.input.channels = (uint16_t)(layer->input.channels / groups * (packing ? count : groups));
         packed.input_groups = 1;
-        int8_t *const image = acs_take(&scratch, acs_image_bytes(packed.input, packed.input.channels));
+        const uint32_t rows = rows_of_windows(layer, rows_at_once(layer));
+        image = acs_take(&scratch, rows * layer->input.width * packed.input.channels);
         if (image == NULL) {
             return false;
         }
-        pack_image(layer, active, packing, input, image);
-        input = image;
     }
     if (packing) {
         int8_t *const weights = acs_take(&scratch, (uint32_t)layer->output.channels * layer->kernel.height *
@@ -198,5 +256,6 @@ bool acs_pack_and_conv_s8(const acs_conv_t *layer, const acs_list_t *active, con
         pack_weights(layer, active, outputs, weights);
         packed.weights = weights;
     }
-    return acs_conv_s8(&packed, outputs, input, output, scratch);
+    return image == NULL ? acs_conv_s8(&packed, outputs, input, output, scratch)
+                         : convolve_packed(layer, &packed, active, outputs, input, output, image, scratch);
 }

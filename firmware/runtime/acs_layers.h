@@ -127,6 +127,9 @@ typedef struct {
     uint16_t input_groups;  /**< Groups of the input's layout. */
     uint16_t output_groups; /**< Groups of the output's layout; a multiple of input_groups, or 1. */
     uint16_t pack_limit;    /**< acs_conv_join_s8: with more active groups, reading zeros is cheaper. */
+    uint16_t pack_rows;     /**< ... and what so many rows of the output read is packed at a time; 0: all. Less than
+                             * all only if every window has a row of the image in it. */
+    uint16_t image_rows;    /**< Of plain constants: rows of the output's images, if this is a band of them; or 0. */
     int16_t input_zero_point, output_zero_point;
     int16_t low, high;      /**< Clamp of the output. */
     uint16_t form;          /**< An acs_form_t: which of the following are there. */
@@ -143,6 +146,14 @@ typedef struct {
      * or NULL. */
     const struct acs_depthwise *before;
 } acs_conv_t;
+
+/** Bytes from one output group's image to the next. */
+static inline uint32_t acs_output_bytes(const acs_conv_t *layer)
+{
+    acs_shape_t image = layer->output;
+    image.height = layer->image_rows > 0 ? layer->image_rows : image.height;
+    return acs_image_bytes(image, layer->output.channels / layer->output_groups);
+}
 
 /** A depthwise convolution. Weights: [group][kernel height][kernel width][channels / groups]. */
 typedef struct acs_depthwise {
@@ -326,13 +337,6 @@ void acs_copy_s8(int8_t *to, const int8_t *from, uint32_t count);
  */
 void acs_copy_channels_s8(uint32_t pixels, uint32_t channels, const int8_t *from, uint32_t from_stride,
                           int8_t *to, uint32_t to_stride);
-
-/**
- * Packs the active groups of an image side by side: NHWC with (active groups * channels / groups)
- * channels.
- */
-void acs_pack_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, const int8_t *input,
-                 int8_t *output);
 
 /** Takes bytes from the beginning of a scratch, which stays aligned; NULL if it has not so many. */
 void *acs_take(acs_scratch_t *scratch, uint32_t bytes);

@@ -53,18 +53,6 @@ void acs_copy_channels_s8(uint32_t pixels, uint32_t channels, const int8_t *from
     }
 }
 
-void acs_pack_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, const int8_t *input,
-                 int8_t *output)
-{
-    const uint32_t pixels = (uint32_t)shape.height * shape.width;
-    const uint32_t each = shape.channels / groups;
-    const uint16_t count = acs_list_count(active, groups);
-    for (uint16_t i = 0; i < count; i++) {
-        const int8_t *group = input + acs_list_at(active, groups, i) * pixels * each;
-        acs_copy_channels_s8(pixels, each, group, each, output + i * each, count * each);
-    }
-}
-
 void acs_ungroup_s8(acs_shape_t shape, uint16_t groups, const acs_list_t *active, int8_t zero_point,
                     const int8_t *input, int8_t *output)
 {

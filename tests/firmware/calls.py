@@ -21,7 +21,7 @@ Int8 = NDArray[np.int8]
 
 #: As in host/run_kernel.c, in this order.
 FUNCTIONS = (
-    "add", "rescale", "clamp", "copy", "shuffle", "ungroup", "group", "pack",
+    "add", "rescale", "clamp", "copy", "shuffle", "ungroup", "group",
     "list", "gate", "apply_mask", "conv", "conv_join", "depthwise", "pool", "concat", "pad",
     "residual", "join", "make_list", "mask_channels",
 )  # fmt: skip

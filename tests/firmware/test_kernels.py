@@ -113,12 +113,24 @@ def quantization(case: cases.Case, weights: NDArray[Any]) -> tuple[Any, ...]:
 
 
 def conv_arguments(
-    case: cases.Case, input_groups: int, output_groups: int, pack_limit: int, form: str
+    case: cases.Case, input_groups: int, output_groups: int, pack_limit: int, form: str, pack_rows: int = 0
 ) -> tuple[Any, ...]:
     assert isinstance(case.op, Conv2D)
     shapes = (case.sources[0].shape, case.target.shape)
     groups = (input_groups, output_groups, pack_limit)
-    return (*shapes, *window(case.op), groups, *quantization(case, case.op.weights), *formed(case, groups, form))
+    constants = (*quantization(case, case.op.weights), *formed(case, groups, form))
+    return (*shapes, *window(case.op), groups, pack_rows, *constants)
+
+
+def some_rows(rng: Rng, case: cases.Case) -> int:
+    """How many rows of the output are packed for at a time: 0, all, where a window has no row of the image in it."""
+    op, height, rows = case.op, case.sources[0].shape[0], case.target.shape[0]
+    assert isinstance(op, Conv2D)
+    taps = np.arange(rows)[:, None] * op.stride[0] - op.padding.top + np.arange(op.kernel[0]) * op.dilation[0]
+    inside = ((taps >= 0) & (taps < height)).any(axis=1)
+    # CMSIS-NN's 1x1 convolution goes by the input's rows; for a single row of taps it is told of no padding above.
+    plain = op.kernel[0] > 1 or (op.kernel[1] == 1 and op.padding.top == 0)
+    return int(rng.integers(0, rows + 1)) if inside.all() and plain else 0
 
 
 def as_conv_case(case: cases.Case, groups: tuple[int, ...]) -> ConvCase:
@@ -257,17 +269,19 @@ def test_conv_join(judged: Kernels) -> None:
         output_groups = some_divisor(rng, y.shape[2])
         outputs = random_list(rng, output_groups)
         expected = laid_out(y, output_groups, expanded(outputs, output_groups))
+        rows = some_rows(rng, case)
+        ways["bands"] += groups > 1 and 0 < rows < y.shape[0] and case.op.kernel[0] > 1
         offered = offers(judged, case, (groups, output_groups))
         for form in forms_of(judged, case, (groups, output_groups)):
-            arguments = (*conv_arguments(case, groups, output_groups, limit, form), ZERO, NOTHING_BEFORE)
+            arguments = (*conv_arguments(case, groups, output_groups, limit, form, rows), ZERO, NOTHING_BEFORE)
             arguments = (*arguments, active, outputs)
-            why = f"seed {seed}, {form}: {case.op}, {active} of {groups}, limit {limit}, outputs {outputs}"
+            why = f"seed {seed}, {form}: {case.op}, {active} of {groups}, limit {limit}, outputs {outputs}, {rows} rows"
             room = room_for(offered.get(form))
             calls.append(Call(request("conv_join", *arguments, grouped(garbage, groups), room), expected, why))
             forms[form] += 1
     assert_outputs(judged, calls)
     assert_forms(judged, forms)
-    assert min(ways[way] for way in ("none", "all", "packed", "zeros")) >= 10, ways
+    assert min(ways[way] for way in ("none", "all", "packed", "zeros", "bands")) >= 10, ways
 
 
 def test_residual(judged: Kernels) -> None:
@@ -304,7 +318,7 @@ def test_residual(judged: Kernels) -> None:
             if judged.kernel_set.conv_forms and form != "plain":
                 room = room_for(offered.get(form), band=rows * y.shape[1] * y.shape[2])
             call_bytes = request(
-                "residual", *conv_arguments(case, groups, 1, limit, form), y.size, *how,
+                "residual", *conv_arguments(case, groups, 1, limit, form, some_rows(rng, case)), y.size, *how,
                 fine is result, rows, active, grouped(x, groups), addend, room,
             )  # fmt: skip
             why = f"seed {seed}, {form}: {conv}, {count} of {groups} groups, {rows} rows"
@@ -353,7 +367,8 @@ def test_conv_join_of_constants(judged: Kernels, closed: int, behind_a_layer: bo
         outputs = random_list(rng, output_groups)
         expected = laid_out(y, output_groups, expanded(outputs, output_groups))
         for form in forms_of(judged, case, (groups, output_groups), constants=True, scaled=behind_a_layer):
-            arguments = (*conv_arguments(case, groups, output_groups, limit, form), extra, layer, active, outputs)
+            rows = some_rows(rng, case)
+            arguments = (*conv_arguments(case, groups, output_groups, limit, form, rows), extra, layer, active, outputs)
             why = f"seed {seed}, {form}: {case.op}, {active} of {groups}, limit {limit}, outputs {outputs}"
             calls.append(Call(request("conv_join", *arguments, grouped(garbage, groups), SCRATCH), expected, why))
             forms[form] += 1

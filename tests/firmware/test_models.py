@@ -205,6 +205,13 @@ def chain_of_concatenations(b: Builder) -> str:
     return b.conv(x, 8)
 
 
+def gathered_by_bands(b: Builder) -> str:
+    """More of a masked image than is gathered at a time, behind normalisation as well, to one image and to groups."""
+    x = b.mask(b.conv("x", 64, (1, 1)), b.gate("x", 8))
+    x = b.concat(x, b.mask(b.conv(b.relu(b.batch_norm(x)), 32, (1, 1)), b.gate("x", 4)))
+    return b.conv(b.mask(b.conv(x, 8, stride=(2, 2)), b.gate("x", 2)), 4)
+
+
 def joined_vectors(b: Builder) -> str:
     """A single pixel lies part behind part; a part that is one twice, and one that is read later, are copied."""
     one, other = b.dense(b.flatten("x"), 8), b.dense(b.flatten("x"), 16)
@@ -242,6 +249,7 @@ SPECIAL: dict[str, tuple[tuple[int, ...], Callable[[Builder], str]]] = {
     "a tensor joined with itself": ((4, 4, 3), lambda b: b.concat("x", "x", "x")),
     "joined groups": ((5, 5, 4), joined_groups),
     "a chain of concatenations": ((4, 4, 4), chain_of_concatenations),
+    "gathered by bands": ((18, 15, 2), gathered_by_bands),
     "joined vectors": ((3, 3, 4), joined_vectors),
     "a reshape that mixes channels": (
         (4, 4, 4),

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from acsgen.graph import AvgPool
+from acsgen.graph import AvgPool, Conv2D
+from acsgen.graph.ops import Padding
 from acsgen.plan import KERNEL_SETS, Plan, plan
+from acsgen.plan.bands import BAND_BYTES, pack_rows, packed_bytes
 from acsgen.plan.document import plan_document
 from acsgen.plan.layout import schedule
 from acsgen.plan.masks import masks_of
@@ -244,3 +247,51 @@ def test_what_is_computed_in_place() -> None:
     in_place = {step.kernel for step in planned.steps if planned.buffers[step.output].shares}
     residual = {"add" for step in planned.steps if step.residual}
     assert in_place | residual >= {"apply_mask", "add", "avg_pool"}
+
+
+def wide_image(b: Builder) -> str:
+    """The convolution behind the mask needs most, whatever it gathers."""
+    return b.conv(b.mask(b.conv("x", 64), b.gate("x", 8)), 4, stride=(2, 2))
+
+
+def test_a_large_image_is_gathered_by_bands() -> None:
+    planned = plan(small_graph(wide_image, (24, 24, 4)))
+    step = planned.steps[-1]
+    assert step.kernel == "conv_join" and 0 < step.pack_rows < 12
+    assert f" {step.pack_rows} rows of the output at a time" in step.why
+    assert plan_document(planned)["steps"][-1]["pack_rows"] == step.pack_rows
+    whole = 24 * 24 * 64
+    assert whole + BAND_BYTES / 2 < planned.arena_bytes < 2 * whole
+
+
+def test_all_of_it_is_gathered_where_there_is_room() -> None:
+    """Something else needs more memory."""
+
+    def build(b: Builder) -> str:
+        x = b.pool(b.conv(b.conv("x", 64), 64), stride=(2, 2))
+        return b.conv(b.mask(b.conv(x, 64), b.gate(x, 8)), 4)
+
+    step = plan(small_graph(build, (24, 24, 4))).steps[-1]
+    assert (step.kernel, step.pack_rows) == ("conv_join", 0)
+    assert BAND_BYTES < 12 * 12 * 64
+    assert "at a time" not in step.why
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "rows"),
+    [
+        ((3, 3), 1, Padding(1, 1, 1, 1), 6),  # 8 rows of 1 KB
+        ((3, 3), 2, Padding(0, 0, 1, 1), 3),  # 7 rows
+        ((1, 1), 1, Padding(), 8),
+        ((1, 3), 1, Padding(0, 0, 1, 1), 0),  # CMSIS-NN takes it whole
+        ((3, 3), 1, Padding(3, 1, 1, 1), 0),  # the first window lies above the image
+        ((3, 3), 1, Padding(1, 3, 1, 1), 0),  # the last one below
+    ],
+)
+def test_rows_that_are_gathered_at_a_time(kernel: tuple[int, int], stride: int, padding: Padding, rows: int) -> None:
+    source, weights = (32, 32, 32), np.zeros((4, *kernel, 32), np.int8)
+    op = Conv2D("conv", ("x",), "y", weights, np.zeros(4, np.int32), (stride, stride), padding)
+    assert pack_rows(op, source, op.output_shape(source)) == rows
+    if rows:
+        reach = (rows - 1) * stride + kernel[0]
+        assert packed_bytes(op, source, rows) == reach * 32 * 32 <= BAND_BYTES

@@ -64,7 +64,7 @@ static void scatter(const acs_conv_t *layer, const chunk_t *chunk, uint32_t row,
                     const int8_t *band, int8_t *output)
 {
     const uint32_t each = layer->output.channels / layer->output_groups;
-    const uint32_t bytes = acs_image_bytes(layer->output, each);
+    const uint32_t bytes = acs_output_bytes(layer);
     output += row * layer->output.width * each;
     for (uint32_t i = 0; i < chunk->count; i++) {
         acs_copy_channels_s8(rows * layer->output.width, each, band + i * each, chunk->count * each,
@@ -110,7 +110,7 @@ static bool convolve_single(const acs_conv_t *layer, const chunk_t *chunk, const
     const uint32_t bytes = each * layer->kernel.height * layer->kernel.width * layer->input.channels;
     const acs_filters_t filters = acs_filters_of(layer, layer->weights + j * bytes, j * each, each);
     return acs_cmsis_convolve(layer, layer->input.channels, &filters, input,
-                              output + j * acs_image_bytes(layer->output, each), scratch);
+                              output + j * acs_output_bytes(layer), scratch);
 }
 
 bool acs_cmsis_convolve_together(const acs_conv_t *layer, const acs_list_t *active, const int8_t *input,

@@ -115,7 +115,7 @@ static bool convolve_group(const acs_conv_t *layer, const source_t *source, uint
     if (layer->residual != NULL && scratch.bytes < row_bytes) {
         return false;
     }
-    output += j * acs_image_bytes(layer->output, each);
+    output += j * acs_output_bytes(layer);
     for (uint32_t y = 0; y < layer->output.height; y++) {
         const acs_span_t rows = acs_span(y, layer->stride.height, layer->padding.height, layer->kernel.height,
                                          layer->dilation.height, layer->input.height);

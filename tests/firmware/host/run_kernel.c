@@ -268,18 +268,6 @@ static void call_group(void)
     put(output, volume(image));
 }
 
-static void call_pack(void)
-{
-    const acs_shape_t image = shape();
-    const uint16_t groups = small();
-    const acs_list_t *const active = list();
-    const uint32_t bytes = volume(image) / groups * acs_list_count(active, groups);
-    const int8_t *const input = get(volume(image));
-    int8_t *const output = poisoned(bytes);
-    acs_pack_s8(image, groups, active, input, output);
-    put(output, bytes);
-}
-
 static void call_list(void)
 {
     const uint16_t groups = small();
@@ -350,6 +338,7 @@ static acs_conv_t conv_layer(void)
     layer.input_groups = small();
     layer.output_groups = small();
     layer.pack_limit = small();
+    layer.pack_rows = small();
     layer.input_zero_point = (int16_t)number();
     layer.output_zero_point = (int16_t)number();
     layer.low = (int16_t)number();
@@ -465,7 +454,7 @@ static void call_residual(void)
 }
 
 static void (*const functions[])(void) = {
-    call_add,  call_rescale,    call_clamp, call_copy,      call_shuffle,   call_ungroup, call_group, call_pack,
+    call_add,  call_rescale,    call_clamp, call_copy,      call_shuffle,   call_ungroup, call_group,
     call_list, call_gate, call_apply_mask, call_conv,  call_conv_join, call_depthwise, call_pool, call_concat,
     call_pad,  call_residual,   call_join,  call_make_list, call_mask_channels,
 };
