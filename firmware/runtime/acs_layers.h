@@ -328,6 +328,10 @@ void acs_add_residual_s8(const acs_residual_t *residual, uint32_t count, const i
 ACS_MUST_CHECK bool acs_average_s8(const acs_pool_t *layer, const acs_list_t *active, const int8_t *input,
                                    int8_t *output);
 
+/** acs_max_pool_s8, likewise. */
+ACS_MUST_CHECK bool acs_greatest_s8(const acs_pool_t *layer, const acs_list_t *active, const int8_t *input,
+                                    int8_t *output);
+
 /** Copies `count` bytes between places that do not overlap; quick for the few bytes of a group. */
 void acs_copy_s8(int8_t *to, const int8_t *from, uint32_t count);
 

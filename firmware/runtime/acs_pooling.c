@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * acs_average.c: average pooling over active groups, four channels in a word at a time.
+ * acs_pooling.c: average and maximum pooling over active groups, four channels in a word at a time.
  *
- * Two channels share a register as unsigned halves: x + 128 is at most 255, and 257 of them fit 16 bits.
+ * Averages: two channels share a register as unsigned halves: x + 128 is at most 255, and 257 of them fit 16 bits.
  */
 #include "acs_layers.h"
 #include "acs_words.h"
@@ -87,12 +87,19 @@ static void sum_words(const window_t *window, int32_t sums[LANES])
     }
 }
 
-/* All channels of an output pixel. */
+/* Whether the windows of every four of the channels can be read in words. */
+static bool in_words(const window_t *window, uint32_t channels)
+{
+    return channels % LANES == 0 && (uintptr_t)window->first % LANES == 0;
+}
+
+/* Computes all channels of an output pixel. The window's first channel moves on. */
+typedef void pixel_t(window_t *window, uint32_t channels, int8_t *output);
+
 static void average_pixel(window_t *window, uint32_t channels, int8_t *output)
 {
     const int32_t count = (int32_t)(window->rows * window->columns);
-    const bool by_words = window->columns <= MOST_PER_HALF && channels % LANES == 0 &&
-                          (uintptr_t)window->first % LANES == 0;
+    const bool by_words = window->columns <= MOST_PER_HALF && in_words(window, channels);
     for (; by_words && channels > 0; channels -= LANES, window->first += LANES) {
         int32_t sums[LANES] = {0};
         sum_words(window, sums);
@@ -102,6 +109,43 @@ static void average_pixel(window_t *window, uint32_t channels, int8_t *output)
     }
     for (; channels > 0; channels--, window->first++) {
         *output++ = mean(sum_of(window), count);
+    }
+}
+
+static int8_t greatest_of(const window_t *window)
+{
+    int8_t greatest = INT8_MIN;
+    for (uint32_t row = 0; row < window->rows; row++) {
+        const int8_t *x = window->first + row * window->row_step;
+        for (uint32_t column = 0; column < window->columns; column++, x += window->step) {
+            greatest = *x > greatest ? *x : greatest;
+        }
+    }
+    return greatest;
+}
+
+static uint32_t greatest_word(const window_t *window)
+{
+    uint32_t greatest = SIGNS; /* INT8_MIN four times */
+    for (uint32_t row = 0; row < window->rows; row++) {
+        const int8_t *x = window->first + row * window->row_step;
+        for (const int8_t *const end = x + window->columns * window->step; x != end; x += window->step) {
+            greatest = acs_greater_bytes(greatest, acs_word_at(x));
+        }
+    }
+    return greatest;
+}
+
+static void greatest_pixel(window_t *window, uint32_t channels, int8_t *output)
+{
+    if (in_words(window, channels)) {
+        for (; channels > 0; channels -= LANES, window->first += LANES, output += LANES) {
+            const uint32_t word = greatest_word(window);
+            memcpy(output, &word, sizeof word);
+        }
+    }
+    for (; channels > 0; channels--, window->first++) {
+        *output++ = greatest_of(window);
     }
 }
 
@@ -115,7 +159,8 @@ static uint32_t span(uint32_t position, uint16_t stride, uint16_t padding, uint1
     return end > (int32_t)*begin ? (uint32_t)end - *begin : 0u;
 }
 
-static bool average_group(const acs_pool_t *layer, uint32_t channels, const int8_t *image, int8_t *output)
+static bool pool_group(const acs_pool_t *layer, pixel_t *pixel, uint32_t channels, const int8_t *image,
+                       int8_t *output)
 {
     const uint32_t row_bytes = layer->input.width * channels;
     for (uint32_t y = 0; y < layer->output.height; y++) {
@@ -126,16 +171,17 @@ static bool average_group(const acs_pool_t *layer, uint32_t channels, const int8
             const uint32_t columns = span(x, layer->stride.width, layer->padding.width, layer->kernel.width,
                                           layer->input.width, &left);
             if (rows == 0 || columns == 0) {
-                return false; /* padding has no mean */
+                return false; /* padding has neither a mean nor a maximum */
             }
             window_t window = {image + top * row_bytes + left * channels, rows, columns, row_bytes, channels};
-            average_pixel(&window, channels, output);
+            pixel(&window, channels, output);
         }
     }
     return true;
 }
 
-bool acs_average_s8(const acs_pool_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output)
+static bool pool(const acs_pool_t *layer, pixel_t *pixel, const acs_list_t *active, const int8_t *input,
+                 int8_t *output)
 {
     const uint32_t channels = layer->input.channels / layer->groups;
     const uint32_t in_bytes = (uint32_t)layer->input.height * layer->input.width * channels;
@@ -143,9 +189,19 @@ bool acs_average_s8(const acs_pool_t *layer, const acs_list_t *active, const int
     const uint16_t count = acs_list_count(active, layer->groups);
     for (uint16_t i = 0; i < count; i++) {
         const uint32_t g = acs_list_at(active, layer->groups, i);
-        if (!average_group(layer, channels, input + g * in_bytes, output + g * out_bytes)) {
+        if (!pool_group(layer, pixel, channels, input + g * in_bytes, output + g * out_bytes)) {
             return false;
         }
     }
     return true;
+}
+
+bool acs_average_s8(const acs_pool_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output)
+{
+    return pool(layer, average_pixel, active, input, output);
+}
+
+bool acs_greatest_s8(const acs_pool_t *layer, const acs_list_t *active, const int8_t *input, int8_t *output)
+{
+    return pool(layer, greatest_pixel, active, input, output);
 }
