@@ -21,9 +21,11 @@ from acsgen.graph.ops import Requantize
 from acsgen.plan.conv_case import ConvCase
 from acsgen.plan.esp_scratch import VECTOR, s3_call_bytes, s3_scratch
 from tests.firmware.calls import Reader, grouped, request, take_array, take_number
-from tests.firmware.host import CHIPS, Kernels, gcc
+from tests.firmware.host import CHIPS, Kernels, Kit, gcc
 from tests.firmware.test_kernels import as_conv_case, conv_arguments, one_sample
+from tests.firmware.test_models import check, inputs, quantized
 from tests.golden import cases
+from tests.matrix.nets import NETS
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +142,15 @@ def test_sums_that_it_may_not_round_exactly(s3: Path) -> None:
         assert called(s3, replace(case, op=op)) == way
     assert called(s3, drawn(1, (1 << 15) - 8, size=1, outputs=1)) == {"eights"}
     assert called(s3, drawn(1, 1 << 15, size=1, outputs=1)) == set()
+
+
+@pytest.mark.parametrize("kernels", ["esp_nn", "esp_nn_s3"])
+def test_networks(kernels: str, kits: Callable[[str], Kit], tmp_path: Path) -> None:
+    """One with every kernel and every kind of list, and random ones, all the way under sanitizers."""
+    graph, samples = NETS["kernels"]()
+    check(kits(kernels), graph, inputs(graph, samples.x, 1), tmp_path / "kernels")
+    for seed in range(4):
+        check(kits(kernels), *quantized(seed), tmp_path / str(seed))
 
 
 def test_without_its_scratch(s3: Path) -> None:

@@ -209,7 +209,7 @@ def test_arduino(model: Path, tmp_path: Path) -> None:
     check_over_the_link(program, model, board.tick_hertz)
 
 
-#: Environments with ESP-IDF: board, kernel set, what its configuration says, and what stands in for the chip's own code.
+#: Environments with ESP-IDF: board, kernel set, what its configuration says, what stands in for the chip's own code.
 IDF = {
     "uart": ("my-esp32", "portable", "", ()),
     "usb_serial_jtag": ("my-esp32", "portable", "CONFIG_ESP_CONSOLE_USB_SERIAL_JTAG", ()),
