@@ -14,7 +14,7 @@ from tests.firmware.host import Kernels, Kit, build_kernels, build_kit
 from tests.firmware.qemu import build_kernels_for_qemu
 
 #: Kernel sets of which a board runs other code than the host, and that board.
-IN_QEMU = {"acs": "mps2-an386", "acs_helium": "mps3-an547", "acs_rv32": "riscv32-virt"}
+IN_QEMU = {"acs": "mps2-an386", "acs_helium": "mps3-an547", "acs_rv32": "riscv32-virt", "acs_c": "xtensa-sim"}
 
 #: Kernel sets for the host: `acs_c` is `acs_rv32` there.
 ON_HOST = [name for name in KERNEL_SETS if name != "acs_c"]
