@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * xtensa.c: what picolibc leaves open on QEMU's Xtensa machine: the host's standard input and output, and exit. Start-up
- * and the calls to the host are the firmware's.
+ * xtensa.c: what picolibc leaves open on QEMU's Xtensa machine: the host's standard input and output, and exit.
+ * Start-up and the calls to the host are the firmware's.
  */
 #include <stdio.h>
 #include <unistd.h>
