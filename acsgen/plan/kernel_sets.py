@@ -143,9 +143,7 @@ ACS_RV32 = KernelSet(
 )
 
 #: For cores that the assembly is not for: its twins in C.
-ACS_C = replace(
-    ACS_RV32, name="acs_c", code_bytes={**ACS_RV32.code_bytes, "conv": 12300, "depthwise": 3800}
-)
+ACS_C = replace(ACS_RV32, name="acs_c", code_bytes={**ACS_RV32.code_bytes, "conv": 12300, "depthwise": 3800})
 
 ESP_NN = KernelSet(
     name="esp_nn",

@@ -318,13 +318,15 @@ def test_every_kernel_set_has_a_row_and_a_folder() -> None:
 FOLDERS = {"acs_c": "acs_rv32", "esp_nn_s3": "esp_nn"}
 #: What a kernel set takes from others.
 _PORTABLE = {f"acs_portable{what}" for what in (".h", "_conv.c", "_depthwise.c", "_pool.c")}
+_SCALAR = {"acs_dsp.h", "acs_dsp_conv.c", "acs_uses.h", "acs_winograd_fold.h", *_PORTABLE}
+_ESP_NN = _PORTABLE - {"acs_portable_pool.c"}
 BORROWED = {
     "acs": _PORTABLE,
-    **dict.fromkeys(
-        ("acs_c", "acs_rv32"), {"acs_dsp.h", "acs_dsp_conv.c", "acs_uses.h", "acs_winograd_fold.h", *_PORTABLE}
-    ),
+    "acs_c": _SCALAR,
+    "acs_rv32": _SCALAR,
     "acs_helium": {f"acs_cmsis{what}" for what in (".h", "_conv.c", "_together.c", "_depthwise.c", "_pool.c")},
-    **dict.fromkeys(("esp_nn", "esp_nn_s3"), _PORTABLE - {"acs_portable_pool.c"}),
+    "esp_nn": _ESP_NN,
+    "esp_nn_s3": _ESP_NN,
 }
 #: Where the usual board does not do.
 HOMES = {

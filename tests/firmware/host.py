@@ -45,14 +45,15 @@ CHIPS = {
     )
 }
 
-#: The emulators of boards that programs run on: BOARD.elf (see qemu.py).
+#: The emulators of boards that programs run on: BOARD.elf (see qemu.py), which stands for {}.
 QEMU = {
     board: (program, "-M", *machine, "-display", "none", "-monitor", "none", "-serial", "none",
-            "-semihosting-config", "enable=on,target=native", "-kernel")
-    for board, program, machine in (
-        ("mps2-an386", "qemu-system-arm", ("mps2-an386",)),
-        ("mps3-an547", "qemu-system-arm", ("mps3-an547",)),
-        ("riscv32-virt", "qemu-system-riscv32", ("virt", "-bios", "none", "-cpu", "rv32")),
+            "-semihosting-config", "enable=on,target=native", *load)
+    for board, program, machine, *load in (
+        ("mps2-an386", "qemu-system-arm", ("mps2-an386",), "-kernel", "{}"),
+        ("mps3-an547", "qemu-system-arm", ("mps3-an547",), "-kernel", "{}"),
+        ("riscv32-virt", "qemu-system-riscv32", ("virt", "-bios", "none", "-cpu", "rv32"), "-kernel", "{}"),
+        ("xtensa-sim", "qemu-system-xtensa", ("sim", "-cpu", "lx106"), "-device", "loader,file={},cpu-num=0"),
     )
 }  # fmt: skip
 
@@ -173,7 +174,7 @@ def run_model(model: Model, x: NDArray[np.int8], mode: RunMode, poison: int, obs
 def run_program(program: Path, requests: bytes) -> bytes:
     """Standard output of a program; AssertionError with the sanitizers' report if it fails."""
     done = subprocess.run(
-        [*QEMU[program.stem], program] if program.suffix == ".elf" else [program],
+        [part.format(program) for part in QEMU[program.stem]] if program.suffix == ".elf" else [program],
         input=requests,
         capture_output=True,
         timeout=120,

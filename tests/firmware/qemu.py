@@ -22,15 +22,29 @@ from tests.firmware.host import HERE, WARNINGS
 
 @dataclass(frozen=True)
 class Machine:
-    """How a program becomes one of a board. source: of `host`, besides run_kernel.c. port: whose headers it reads."""
+    """How a program becomes one of a board. source: of `host`, besides run_kernel.c. port: whose headers it reads.
+
+    ports: folders of the firmware's that are compiled with it, where the C library brings no start-up.
+    """
 
     source: str
     port: str
     flags: tuple[str, ...]
+    ports: tuple[str, ...] = ()
 
 
 #: Where picolibc's linker script puts things, in the machine's RAM.
 _RISCV_MEMORY = {"__flash": 0x80000000, "__flash_size": 0x400000, "__ram": 0x80400000, "__ram_size": 0x800000}
+
+#: Stack and, behind what the linker places, heap: in the only memories that the Xtensa machine has.
+_XTENSA_MEMORY = {
+    "ACS_FLASH_BASE": 0x60000000,
+    "ACS_FLASH_BYTES": 0x400000,
+    "ACS_RAM_BASE": 0x3FF40000,
+    "ACS_RAM_BYTES": 0xC0000,
+    "ACS_STACK_BYTES": 0x2000,
+    "__heap_end": 0x40000000,
+}
 
 #: By board.
 MACHINES: Mapping[str, Machine] = {
@@ -47,6 +61,17 @@ MACHINES: Mapping[str, Machine] = {
             *(f"-Wl,--defsym={name}={number:#x}" for name, number in _RISCV_MEMORY.items()),
         ),
     ),
+    "xtensa-sim": Machine(
+        "xtensa.c",
+        "xtensa",
+        (
+            "-nostartfiles",
+            f"-T{resource_dir('firmware') / 'ports' / 'common' / 'firmware.ld'}",
+            "-Wl,--defsym=__heap_start=port_bss_end",
+            *(f"-Wl,--defsym={name}={number:#x}" for name, number in _XTENSA_MEMORY.items()),
+        ),
+        ("common", "xtensa", "xtensa_sim"),
+    ),
 }
 
 
@@ -59,8 +84,12 @@ def build_kernels_for_qemu(kernel_set: KernelSet, board: str, folder: Path) -> P
         *(HERE / name for name in ("run_kernel.c", machine.source)),
         *sorted((firmware / "runtime").glob("*.c")),
         *(path for path in kernels if path.suffix != ".h"),
+        *(path for port in machine.ports for path in sorted((firmware / "ports" / port).glob("*.c"))),
+        *([firmware / "app" / "link.c"] if machine.ports else []),
     ]
-    headers = {path.parent for path in kernels} | {firmware / "runtime", firmware / "ports" / machine.port}
+    headers = {path.parent for path in kernels} | {firmware / "runtime"}
+    headers |= {firmware / "ports" / port for port in (machine.port, *machine.ports)}
+    headers |= {firmware / "app"} if machine.ports else set()
     flags = (*load_board(board).cpu_flags, "-std=c11", "-O3", *(f"-I{path}" for path in sorted(headers)))
     library = _library(kernel_set, (*flags, "-w"), board, folder) if kernel_set.library else ()
     _compile(board, *flags, *WARNINGS, *sources, *library, *machine.flags, "-o", program)

@@ -7,6 +7,7 @@ The stand-ins (host/esp32s3.c) compute what the assembly files say, refuse what 
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,10 +21,13 @@ from acsgen.graph import Conv2D
 from acsgen.graph.ops import Requantize
 from acsgen.plan.conv_case import ConvCase
 from acsgen.plan.esp_scratch import VECTOR, s3_call_bytes, s3_scratch
+from acsgen.target.boards import load_board
 from tests.firmware.calls import Reader, grouped, request, take_array, take_number
-from tests.firmware.host import CHIPS, Kernels, gcc
+from tests.firmware.host import CHIPS, Kernels, Kit, gcc
 from tests.firmware.test_kernels import as_conv_case, conv_arguments, one_sample
+from tests.firmware.test_models import check, inputs, quantized
 from tests.golden import cases
+from tests.matrix.nets import NETS
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +50,31 @@ class Params(ctypes.Structure):
     )
 
 
-def test_the_scratch_that_is_planned_is_what_esp_nn_asks_for(tmp_path: Path) -> None:
+def write_library(folder: Path) -> list[Path]:
+    """ESP-NN's convolutions; returns what is compiled."""
     for name, content in LIBRARIES["esp_nn"]({"conv"}, None).items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(content)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return sorted((folder / "Source").iterdir())
+
+
+def test_an_assembler_of_the_family_misses_the_chips_instructions_only(tmp_path: Path) -> None:
+    """Includes, conditions and all other instructions are right."""
+    sources, missed = write_library(tmp_path), 0
+    command = [load_board("xtensa-sim").toolchain.compiler, "-c", "-w", f"-I{tmp_path}/Include", "-o", tmp_path / "o.o"]
+    for source in sources:
+        assert subprocess.run([*command, source], check=False).returncode == 0
+        done = subprocess.run([*command, *CHIPS["esp_nn_s3"][0][:2], source], capture_output=True, check=False)
+        errors = re.findall(r"[Ee]rror: (.*)", done.stderr.decode())
+        assert {re.sub(" '.*", "", error) for error in errors} <= {"unknown opcode or format name"}
+        assert bool(errors) == (done.returncode != 0)
+        missed += bool(errors)
+    assert missed == 5
+
+
+def test_the_scratch_that_is_planned_is_what_esp_nn_asks_for(tmp_path: Path) -> None:
+    sources = [path for path in write_library(tmp_path) if path.suffix == ".c"]
     flags, stand_in = CHIPS["esp_nn_s3"]
-    sources = sorted((tmp_path / "Source").glob("*.c"))
     library = tmp_path / "library.so"
     gcc("-w", "-shared", "-fPIC", *flags, f"-I{tmp_path}/Include", *sources, stand_in, "-o", library)
     ask = ctypes.CDLL(str(library)).esp_nn_get_conv_scratch_size_esp32s3
@@ -140,6 +163,15 @@ def test_sums_that_it_may_not_round_exactly(s3: Path) -> None:
         assert called(s3, replace(case, op=op)) == way
     assert called(s3, drawn(1, (1 << 15) - 8, size=1, outputs=1)) == {"eights"}
     assert called(s3, drawn(1, 1 << 15, size=1, outputs=1)) == set()
+
+
+@pytest.mark.parametrize("kernels", ["esp_nn", "esp_nn_s3"])
+def test_networks(kernels: str, kits: Callable[[str], Kit], tmp_path: Path) -> None:
+    """One with every kernel and every kind of list, and random ones, all the way under sanitizers."""
+    graph, samples = NETS["kernels"]()
+    check(kits(kernels), graph, inputs(graph, samples.x, 1), tmp_path / "kernels")
+    for seed in range(4):
+        check(kits(kernels), *quantized(seed), tmp_path / str(seed))
 
 
 def test_without_its_scratch(s3: Path) -> None:

@@ -59,6 +59,7 @@ FORMS_OF = {
     "acs": {"plain", "wide", "paired", "winograd"},
     "acs_helium": {"plain", "helium"},
     "acs_rv32": {"plain", "bytes", "winograd_scalar"},
+    "acs_c": {"plain", "bytes", "winograd_scalar"},
 }
 ALWAYS = {"acs": {"wide"}}
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * acs_rv32.h: shared by the kernels of this set, for RISC-V cores with 32 bits and multiplication. Internal, for C only.
+ * For cores without its assembly they are the set `acs_c`.
  *
  * Jobs, strips and the walk over output channels are those of the set `acs` (acs_dsp.h, acs_dsp_conv.c); what
  * is different is told here.

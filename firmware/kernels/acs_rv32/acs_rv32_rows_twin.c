@@ -10,16 +10,27 @@ _Static_assert(offsetof(acs_rv32_depth_t, output_step) == 20, "acs_rv32_rows.S r
 
 #else
 
-static void compute(const acs_rv32_depth_t *row, uint32_t size, uint32_t stride, uint32_t slots)
+/* Four pixels at a time. All but the row are constants where this is inlined. */
+static inline void compute(const acs_rv32_depth_t *row, uint32_t size, uint32_t stride, uint32_t slots)
 {
-    for (uint32_t p = 0; p < row->tiles * ACS_RV32_PIXELS; p++) {
-        const int16_t *const window = row->numbers + p * stride * slots;
-        int32_t sum = row->finish[0];
-        for (uint32_t tap = 0; tap < size * size; tap++) {
-            sum += row->weights[tap] * window[tap % size * slots + tap / size];
+    const int16_t *window = row->numbers;
+    int8_t *output = row->output;
+    for (uint32_t t = 0; t < row->tiles; t++, window += ACS_RV32_PIXELS * stride * slots) {
+        int32_t sums[ACS_RV32_PIXELS];
+        for (uint32_t p = 0; p < ACS_RV32_PIXELS; p++) {
+            sums[p] = row->finish[0];
         }
-        row->output[p * row->output_step] =
-            (int8_t)acs_rv32_finish(4 * sum, row->finish[1], row->finish[2], row->finish[3]);
+        const int8_t *weights = row->weights;
+        for (uint32_t r = 0; r < size; r++) {
+            for (uint32_t c = 0; c < size; c++, weights++) {
+                for (uint32_t p = 0; p < ACS_RV32_PIXELS; p++) {
+                    sums[p] += *weights * window[(p * stride + c) * slots + r];
+                }
+            }
+        }
+        for (uint32_t p = 0; p < ACS_RV32_PIXELS; p++, output += row->output_step) {
+            *output = (int8_t)acs_rv32_finish(4 * sums[p], row->finish[1], row->finish[2], row->finish[3]);
+        }
     }
 }
 
