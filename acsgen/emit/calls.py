@@ -108,11 +108,13 @@ def _shuffle(writer: Places, step: Step) -> Call:
 def _gate(writer: Places, step: Step) -> Call:
     slot = writer.gates[step.output]
     zero_point = writer.tensor(step.inputs[0]).zero_point
-    code = (
-        f"const acs_mask_t {writer.name(step.output)} = acs_gate_s8(mode, {slot.groups}, {zero_point}, "
-        f"{writer.place(step.inputs[0])}, bits + {slot.offset}, bits + {slot.list_offset})"
-    )
-    return Call(step, f"{step.op.name}: gate, decides on {slot.groups} groups", code, fallible=False)
+    places = f"bits + {slot.offset}, bits + {slot.list_offset}"
+    decision = f"acs_gate_s8(mode, {slot.groups}, {zero_point}, {writer.place(step.inputs[0])}, {places})"
+    text = f"{step.op.name}: gate, decides on {slot.groups} groups"
+    if step.when:
+        decision = f"({writer.condition(step)}) ? {decision} : acs_undecided({slot.groups}, {places})"
+        text += f" if {' or '.join(step.when)} opened one"
+    return Call(step, text, f"const acs_mask_t {writer.name(step.output)} = {decision}", fallible=False)
 
 
 def _apply_mask(writer: Places, step: Step) -> Call:

@@ -10,7 +10,7 @@ static bool decide(acs_mode_t mode, int8_t logit, int8_t zero_point, uint8_t giv
     case ACS_OPEN:
         return true;
     case ACS_GIVEN:
-        return given != 0;
+        return given == 1;
     case ACS_BUDGET:
         return logit > zero_point + 2 * (int8_t)given;
     default:
@@ -31,12 +31,18 @@ acs_mask_t acs_gate_s8(acs_mode_t mode, uint16_t groups, int8_t zero_point, cons
     return (acs_mask_t){.open = open, .active = {.index = list, .count = count, .groups = groups}};
 }
 
+acs_mask_t acs_undecided(uint16_t groups, uint8_t *open, const uint8_t *list)
+{
+    memset(open, ACS_UNDECIDED, groups);
+    return (acs_mask_t){.open = open, .active = {.index = list, .count = 0, .groups = groups}};
+}
+
 acs_list_t acs_make_list(acs_mode_t mode, uint16_t groups, const uint16_t *source, const uint8_t *open,
                          uint8_t *list)
 {
     uint16_t count = 0;
     for (uint16_t g = 0; g < groups; g++) {
-        if (mode == ACS_MULTIPLY || source[g] == ACS_ALWAYS || open[source[g]]) {
+        if (mode == ACS_MULTIPLY || source[g] == ACS_ALWAYS || open[source[g]] == 1) {
             list[count++] = (uint8_t)g;
         }
     }
@@ -48,7 +54,7 @@ void acs_apply_mask_s8(bool fill, const acs_mask_t *mask, uint32_t bytes, int8_t
 {
     const uint32_t group_bytes = bytes / mask->active.groups;
     for (uint16_t g = 0; g < mask->active.groups; g++) {
-        if (mask->open[g]) {
+        if (mask->open[g] == 1) {
             if (output != input) {
                 memcpy(output + g * group_bytes, input + g * group_bytes, group_bytes);
             }
@@ -68,7 +74,7 @@ void acs_mask_channels_s8(const acs_mask_t *mask, acs_shape_t shape, uint16_t gr
         memcpy(output, input, pixels * shape.channels);
     }
     for (uint32_t c = 0; c < shape.channels; c++) {
-        if (!mask->open[c / masked]) {
+        if (mask->open[c / masked] != 1) {
             int8_t *const end = output + (c / each + 1) * pixels * each;
             for (int8_t *to = output + c / each * pixels * each + c % each; to < end; to += each) {
                 *to = zero_point;

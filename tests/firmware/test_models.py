@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from acsgen.golden import quantize_input, run
+from acsgen.golden import UNDECIDED, quantize_input, run, told_masks
 from acsgen.graph import Conv2D, Dense, Graph
 from acsgen.graph.ops import Padding
 from acsgen.plan import Plan, plan
@@ -80,6 +80,8 @@ def test_random_graphs_are_various() -> None:
         scenes |= random_graph(seed).scenes
         graph, x = quantized(seed)
         masks = run(graph, x, keep=[gate.output for gate in graph.gates])
+        told = told_masks(graph, masks, {gate.output for gate in graph.gates} - set(dict(plan(graph).waiting)))
+        seen["mask: not decided"] += sum(int((mask == UNDECIDED).any(axis=-1).sum()) for mask in told.values())
         for mask in (row for values in masks.values() for row in values if len(row) > 1):
             seen["mask: closed" if not mask.any() else "mask: open" if mask.all() else "mask: mixed"] += 1
         planned = plan(graph)
@@ -89,6 +91,7 @@ def test_random_graphs_are_various() -> None:
             seen[f"{step.kernel}, join"] += step.joined is not None
             seen["zeroed"] += step.fill
             seen["left out as a whole"] += bool(step.when)
+            seen["gate that is not always asked"] += step.kernel == "gate" and bool(step.when)
             seen["normalised on the way"] += step.before is not None
             seen[f"closed inputs: {step.closed}"] += step.joined is not None
             seen["in place"] += planned.buffers[step.output].shares is not None
@@ -96,6 +99,7 @@ def test_random_graphs_are_various() -> None:
                 seen["list of coarser groups"] += 1
     assert {scene.__name__ for scene in (*SCENES, *HEADS)} | {"signal", "scaled_input"} <= scenes
     wanted = ["mask: closed", "mask: open", "mask: mixed", "zeroed", "in place", "list of coarser groups"]
+    wanted += ["mask: not decided", "gate that is not always asked"]
     wanted += ["left out as a whole", "normalised on the way", "closed inputs: table", "closed inputs: computed"]
     wanted += [
         "join, list",
@@ -184,6 +188,13 @@ def zeros_beyond_the_kernel(b: Builder) -> str:
     return b.concat(one, b.conv(other, 8, (1, 1)), b.mask(single, b.gate("x", 2)))
 
 
+def a_mask_behind_a_mask(b: Builder) -> str:
+    """If the second gate closes its only group, nobody asks the first one, nor the convolution that only it reads."""
+    look = b.conv("x", 6, activation="relu")
+    first = b.mask(b.conv("x", 8), b.gate(look, 4))
+    return b.add(b.conv("x", 4), b.conv(b.mask(b.conv(first, 8), b.gate("x", 1)), 4))
+
+
 def joined_groups(b: Builder) -> str:
     """Parts in three layouts, one of them nothing but what a gate may close."""
     parts = b.conv("x", 8, groups=4), b.mask(b.conv("x", 8), b.gate("x", 2)), b.mask(b.conv("x", 4), b.gate("x", 1))
@@ -220,6 +231,7 @@ SPECIAL: dict[str, tuple[tuple[int, ...], Callable[[Builder], str]]] = {
     "zeros beyond the kernel": ((5, 5, 4), zeros_beyond_the_kernel),
     "a tensor joined with itself": ((4, 4, 3), lambda b: b.concat("x", "x", "x")),
     "joined groups": ((5, 5, 4), joined_groups),
+    "a mask behind a mask": ((5, 5, 4), a_mask_behind_a_mask),
     "a reshape that mixes channels": (
         (4, 4, 4),
         lambda b: b.dgconv(b.reshape(b.dgconv("x", mixed(b.rng, 4, 2)), (2, 4, 8)), mixed(b.rng, 8, 2)),

@@ -113,7 +113,7 @@ def test_budgets_that_cannot_be_kept(plan: PlanFile) -> None:
     with pytest.raises(AcsgenError, match="a budget of 5 MACs is too small: with the highest thresholds it needs"):
         raised_for(GRAPH, plan, data, 5)
     with pytest.raises(AcsgenError, match=r"graph 'pair' has no gates: it needs [\d,]+ MACs, whatever the budget"):
-        raised_for(GRAPH, PlanFile((), plan.lists, plan.observed, plan.steps), data, 5)
+        raised_for(GRAPH, PlanFile((), (), plan.lists, plan.observed, plan.steps), data, 5)
 
 
 def test_inputs_in_every_form(tmp_path: Path) -> None:
