@@ -255,6 +255,23 @@ void acs_pad_s8(acs_shape_t input_shape, acs_shape_t output_shape, acs_pair_t co
 acs_mask_t acs_gate_s8(acs_mode_t mode, uint16_t groups, int8_t zero_point, const int8_t *logits,
                        uint8_t *open, uint8_t *list);
 
+/** A gate with the linear layer before it. */
+typedef struct {
+    uint16_t groups, inputs;
+    const int8_t *weights; /**< [groups][inputs] */
+    const int32_t *bias;   /**< [groups], less the input's zero point times the weights. */
+    const int32_t *step;   /**< [groups]: what raising the threshold by one adds to it, at most 2^23. */
+} acs_gate_t;
+
+/**
+ * Decides on accumulators: group g is open where bias[g] + sum of weights[g][i] * input[i] > 0, strictly.
+ *
+ * @param open, list  as in acs_gate_s8. A threshold is raised by that many of the group's steps; 127 closes it
+ *                    and -128 opens it, whatever its sum.
+ */
+acs_mask_t acs_gate_sums_s8(acs_mode_t mode, const acs_gate_t *gate, const int8_t *input, uint8_t *open,
+                            uint8_t *list);
+
 /**
  * The mask of a gate that nobody asks for: not decided, and no group of it is active.
  *

@@ -31,6 +31,45 @@ acs_mask_t acs_gate_s8(acs_mode_t mode, uint16_t groups, int8_t zero_point, cons
     return (acs_mask_t){.open = open, .active = {.index = list, .count = count, .groups = groups}};
 }
 
+static int32_t dot(uint32_t count, const int8_t *weights, const int8_t *input)
+{
+    int32_t sum = 0;
+    for (; count >= 4; count -= 4, weights += 4, input += 4) {
+        sum += weights[0] * input[0] + weights[1] * input[1] + weights[2] * input[2] + weights[3] * input[3];
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        sum += weights[i] * input[i];
+    }
+    return sum;
+}
+
+static bool decide_on_sum(acs_mode_t mode, int32_t sum, int32_t step, uint8_t given)
+{
+    if (mode != ACS_BUDGET) {
+        return sum > 0;
+    }
+    const int8_t raised = (int8_t)given;
+    return raised == INT8_MIN || (raised != INT8_MAX && sum > raised * step);
+}
+
+acs_mask_t acs_gate_sums_s8(acs_mode_t mode, const acs_gate_t *gate, const int8_t *input, uint8_t *open,
+                            uint8_t *list)
+{
+    uint16_t count = 0;
+    for (uint16_t g = 0; g < gate->groups; g++) {
+        const int8_t *const weights = gate->weights + (uint32_t)g * gate->inputs;
+        const int32_t sum = gate->bias[g] + dot(gate->inputs, weights, input);
+        const bool is_open = mode == ACS_OPEN    ? true
+                             : mode == ACS_GIVEN ? open[g] == 1
+                                                 : decide_on_sum(mode, sum, gate->step[g], open[g]);
+        open[g] = is_open ? 1u : 0u;
+        if (is_open || mode == ACS_MULTIPLY) {
+            list[count++] = (uint8_t)g;
+        }
+    }
+    return (acs_mask_t){.open = open, .active = {.index = list, .count = count, .groups = gate->groups}};
+}
+
 acs_mask_t acs_undecided(uint16_t groups, uint8_t *open, const uint8_t *list)
 {
     memset(open, ACS_UNDECIDED, groups);

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from acsgen.golden import UNDECIDED, quantize_input, run, told_masks
-from acsgen.graph import Conv2D, Dense, Graph
+from acsgen.graph import Conv2D, Dense, Graph, SumGate
 from acsgen.graph.ops import Padding
 from acsgen.plan import Plan, plan
 from acsgen.quantize import quantize
@@ -30,7 +30,7 @@ from tests.firmware.host import (
     run_program,
     write_model,
 )
-from tests.graphs import HEADS, SCENES, Builder, mixed, random_graph
+from tests.graphs import HEADS, SCENES, Builder, mixed, quantize_with_logits, random_graph
 
 SEEDS = range(80)
 MODES = {RunMode.SKIP: "run", RunMode.MULTIPLY: "run", RunMode.OPEN: "open"}
@@ -72,6 +72,13 @@ def test_random_graph(kit: Kit, tmp_path: Path, seed: int) -> None:
     check(kit, *quantized(seed), tmp_path)
 
 
+@pytest.mark.parametrize("seed", range(0, 80, 5))
+def test_random_graph_that_decides_on_logits(kit: Kit, tmp_path: Path, seed: int) -> None:
+    drawn = random_graph(seed)
+    graph = quantize_with_logits(drawn.graph, drawn.samples)
+    check(kit, graph, inputs(graph, drawn.samples, seed), tmp_path)
+
+
 def test_random_graphs_are_various() -> None:
     """Together they use every scene, every kernel and every kind of list, and gates that differ."""
     scenes: set[str] = set()
@@ -91,6 +98,7 @@ def test_random_graphs_are_various() -> None:
             seen[f"{step.kernel}, join"] += step.joined is not None
             seen["zeroed"] += step.fill
             seen["left out as a whole"] += bool(step.when)
+            seen["gate on sums"] += isinstance(step.op, SumGate)
             seen["gate that is not always asked"] += step.kernel == "gate" and bool(step.when)
             seen["normalised on the way"] += step.before is not None
             seen[f"closed inputs: {step.closed}"] += step.joined is not None
@@ -99,7 +107,7 @@ def test_random_graphs_are_various() -> None:
                 seen["list of coarser groups"] += 1
     assert {scene.__name__ for scene in (*SCENES, *HEADS)} | {"signal", "scaled_input"} <= scenes
     wanted = ["mask: closed", "mask: open", "mask: mixed", "zeroed", "in place", "list of coarser groups"]
-    wanted += ["mask: not decided", "gate that is not always asked"]
+    wanted += ["gate on sums", "mask: not decided", "gate that is not always asked"]
     wanted += ["left out as a whole", "normalised on the way", "closed inputs: table", "closed inputs: computed"]
     wanted += [
         "join, list",

@@ -21,7 +21,7 @@ from acsgen.target.build import build
 from acsgen.target.link import RunMode
 from acsgen.verify import Verification, verify
 from acsgen.verify.firmware import open_firmware
-from tests.graphs import Builder
+from tests.graphs import Builder, quantize_with_logits
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def gated_model(path: Path, samples: Samples) -> Path:
     gate = b.gate("x", 4)
     inside = b.mask(b.conv("x", 16, activation="relu"), gate)
     graph = b.graph(b.dense(b.flatten(b.global_pool(b.conv(inside, 8))), 5))
-    save_acsq(quantize(graph, samples.x), path)
+    save_acsq(quantize_with_logits(graph, samples.x), path)
     return path
 
 
