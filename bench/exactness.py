@@ -81,6 +81,6 @@ def _check_graph(library: Library, kernels: KernelSet, name: str, graph: Graph, 
             masks = np.concatenate([mask[i] for mask in given.values()]) if given else ()
             for mode, golden in ((RunMode.SKIP, decided), (RunMode.MULTIPLY, decided), (RunMode.GIVEN, forced)):
                 result = emulator.run(sample, mode, masks=masks if mode is RunMode.GIVEN else (), tensors=True)
-                comparison.compare_run(name, result, golden, i)
+                comparison.compare_run(name, result, golden, i, mode)
                 comparison.compare_tensors(name, result, golden, i, mode)
     return comparison.mismatches, len(x)

@@ -12,9 +12,8 @@ import numpy as np
 from acsgen.graph import Graph
 from acsgen.graph.ir import make_graph
 from acsgen.graph.ops import AvgPool, Padding
-from acsgen.quantize import quantize
 from acsgen.quantize.acsq import save_acsq
-from tests.graphs import Builder
+from tests.graphs import Builder, quantize_with_logits
 
 INPUT_SHAPE = (6, 6, 4)
 
@@ -27,7 +26,7 @@ def small_graph(name: str = "net", seed: int = 3) -> Graph:
     summed = b.add(masked, b.shuffle(x, [1, 0, 3, 2, 5, 4, 7, 6]), activation="relu")
     joined = b.concat(summed, b.pool(b.pad(masked, Padding(1, 0, 2, 1)), AvgPool, (2, 4), (1, 1)))
     features = b.flatten(b.reshape(b.global_pool(joined), (4, 4)))
-    return quantize(b.graph(b.dense(features, 3)), b.samples)
+    return quantize_with_logits(b.graph(b.dense(features, 3)), b.samples)
 
 
 def renamed(graph: Graph, names: Mapping[str, str]) -> Graph:

@@ -17,7 +17,7 @@ from acsgen.emit.convolutions import conv_call, depthwise_call, pool_call
 from acsgen.emit.places import Array, Call, Layer, Places, braces, comment, laid_out, shape_argument
 from acsgen.emit.sums import add_lines, coarseness
 from acsgen.golden.arithmetic import activation_range
-from acsgen.graph import Add, ApplyMask, Pad, Relu, Shuffle
+from acsgen.graph import Add, ApplyMask, Pad, Relu, Shuffle, SumGate
 from acsgen.plan import Step
 
 
@@ -107,12 +107,37 @@ def _shuffle(writer: Places, step: Step) -> Call:
 
 def _gate(writer: Places, step: Step) -> Call:
     slot = writer.gates[step.output]
-    zero_point = writer.tensor(step.inputs[0]).zero_point
-    code = (
-        f"const acs_mask_t {writer.name(step.output)} = acs_gate_s8(mode, {slot.groups}, {zero_point}, "
-        f"{writer.place(step.inputs[0])}, bits + {slot.offset}, bits + {slot.list_offset})"
+    places = f"bits + {slot.offset}, bits + {slot.list_offset}"
+    text = f"{step.op.name}: gate, decides on {slot.groups} groups"
+    arrays: tuple[Array, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    if isinstance(step.op, SumGate):
+        layer, arrays = _gate_layer(writer, step, step.op)
+        layers = (layer,)
+        decision = f"acs_gate_sums_s8(mode, &{layer.name}, {writer.place(step.inputs[0])}, {places})"
+        text += f" by their sums, {step.macs} MACs"
+    else:
+        zero_point = writer.tensor(step.inputs[0]).zero_point
+        decision = f"acs_gate_s8(mode, {slot.groups}, {zero_point}, {writer.place(step.inputs[0])}, {places})"
+    if step.when:
+        decision = f"({writer.condition(step)}) ? {decision} : acs_undecided({slot.groups}, {places})"
+        text += f" if {' or '.join(step.when)} opened one"
+    code = f"const acs_mask_t {writer.name(step.output)} = {decision}"
+    return Call(step, text, code, fallible=False, layers=layers, arrays=arrays)
+
+
+def _gate_layer(writer: Places, step: Step, op: SumGate) -> tuple[Layer, tuple[Array, ...]]:
+    """The zero point's share of the sums is in the bias."""
+    weights = op.weights.astype(np.int64)
+    bias = op.bias.astype(np.int64) - writer.tensor(step.inputs[0]).zero_point * weights.sum(axis=1)
+    arrays = (
+        writer.array(op, "weights", op.weights, f"{braces(weights.shape)}: [group][input]"),
+        writer.array(op, "bias", bias.astype(np.int32), "[group]: what its sum starts with"),
+        writer.array(op, "step", op.step, "[group]: what a raised threshold adds"),
     )
-    return Call(step, f"{step.op.name}: gate, decides on {slot.groups} groups", code, fallible=False)
+    names = (f".{what} = {array.name}" for what, array in zip(("weights", "bias", "step"), arrays, strict=True))
+    lines = (f".groups = {weights.shape[0]}, .inputs = {weights.shape[1]},", f"{', '.join(names)},")
+    return Layer("acs_gate_t", f"{writer.name(op.output)}_sums", lines), arrays
 
 
 def _apply_mask(writer: Places, step: Step) -> Call:

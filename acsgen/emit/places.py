@@ -97,6 +97,10 @@ class Places:
         """How many groups of a list are active, as a C expression."""
         return f"{self.name(name)}{'.active' if name in self.gates else ''}.count"
 
+    def condition(self, step: Step) -> str:
+        """Whether a step has anything to do, as a C expression; empty: it always has."""
+        return " || ".join(f"{self.count_of(name)} > 0" for name in step.when)
+
     def made_lists(self, index: int) -> list[str]:
         """The lists that are made before a step, as C."""
         return [self._made_list(slot) for slot in self.plan.lists if slot.step == index]

@@ -80,7 +80,7 @@ def _seen(writer: Writer, index: int, call: Call) -> dict[str, Any]:
     return {
         "comment": call.comment,
         "lists": writer.made_lists(index),
-        "when": " || ".join(f"{writer.count_of(name)} > 0" for name in call.step.when),
+        "when": "" if is_mask else writer.condition(call.step),  # a gate's own call says when
         "choice": len(call.step.when) > 1,
         "code": call.code,
         "fallible": call.fallible,

@@ -8,10 +8,12 @@ from acsgen.golden.arithmetic import (
     quantize_multiplier,
     quantize_multipliers,
 )
+from acsgen.golden.decided import UNDECIDED, told_masks
 from acsgen.golden.interpreter import quantize_input, run
 from acsgen.golden.operators import add_constants
 
 __all__ = [
+    "UNDECIDED",
     "activation_range",
     "add_constants",
     "dequantize",
@@ -20,4 +22,5 @@ __all__ = [
     "quantize_multiplier",
     "quantize_multipliers",
     "run",
+    "told_masks",
 ]

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from acsgen.errors import AcsgenError
 from acsgen.golden.arithmetic import quantize
-from acsgen.golden.operators import compute
+from acsgen.golden.operators import compute, sum_gate
 from acsgen.graph.execute import Gates, execute
 from acsgen.graph.ir import Graph
-from acsgen.graph.ops import Gate, Op
+from acsgen.graph.ops import Gate, Op, SumGate
 
 
 def run(
@@ -36,6 +36,8 @@ def run(
 
     def step(op: Op, values: tuple[NDArray[Any], ...]) -> NDArray[Any]:
         sources = tuple(graph.tensors[name] for name in op.inputs)
+        if isinstance(op, SumGate):
+            return sum_gate(op, values, sources, graph.tensors[op.output], raised)
         if isinstance(op, Gate):
             sources = (replace(sources[0], zero_point=sources[0].zero_point + 2 * raised),)
         return compute(op, values, sources, graph.tensors[op.output])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from acsgen.errors import AcsgenError
 from acsgen.golden.arithmetic import (
+    INT8_MAX,
     INT8_MIN,
     activation_range,
     multiply_by_quantized_multiplier,
@@ -41,6 +42,7 @@ from acsgen.graph.ops import (
     Requantize,
     Reshape,
     Shuffle,
+    SumGate,
 )
 from acsgen.graph.windows import pad_images, windows
 
@@ -199,6 +201,19 @@ def gate(op: Gate, values: Values, sources: Tensors, target: Tensor) -> NDArray[
     return (values[0] > sources[0].zero_point).astype(np.uint8)
 
 
+def sum_gate(op: SumGate, values: Values, sources: Tensors, target: Tensor, raised: int = 0) -> NDArray[np.uint8]:
+    """(N, ...) with `in` values per sample to a mask uint8 (N, G): 1 where sum + bias > raised * step, strictly.
+
+    Scales are positive, so that the sum has the sign of the real logit. raised: -128..127 steps; the ends open and
+    close all, as they do where int8 logits saturate.
+    """
+    rows = _centred(values[0], sources[0]).reshape(len(values[0]), op.weights.shape[1])
+    sums = (rows @ op.weights.astype(np.float64).T).astype(np.int64) + op.bias.astype(np.int64)
+    if raised in (INT8_MIN, INT8_MAX):
+        return np.full(sums.shape, raised == INT8_MIN, np.uint8)
+    return (sums > raised * op.step.astype(np.int64)).astype(np.uint8)
+
+
 def apply_mask(op: ApplyMask, values: Values, sources: Tensors, target: Tensor) -> Int8:
     """The zero point in every channel whose group is closed."""
     _same_quantization(op, sources[0], target)
@@ -224,6 +239,7 @@ OPERATORS: dict[type[Op], Callable[[Any, Values, Tensors, Tensor], NDArray[Any]]
     Relu: relu,
     Reshape: reshape,
     Shuffle: shuffle,
+    SumGate: sum_gate,
 }
 
 

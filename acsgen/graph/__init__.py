@@ -20,6 +20,7 @@ from acsgen.graph.ops import (
     Requantize,
     Reshape,
     Shuffle,
+    SumGate,
 )
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "Requantize",
     "Reshape",
     "Shuffle",
+    "SumGate",
     "Tensor",
 ]

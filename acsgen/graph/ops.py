@@ -327,6 +327,27 @@ class Gate(Op):
 
 
 @dataclass(frozen=True, eq=False)
+class SumGate(Gate):
+    """A gate with the linear layer before it, only in int8 graphs: decides on the accumulator, open where that is > 0.
+
+    Reads (in,) or an image of that many values. weights: (G, in) int8; bias: (G,) int32, both as of Dense. step:
+    (G,) int32, what raising the threshold by one adds to it (mode ACS_BUDGET of `acs.h`).
+    """
+
+    weights: NDArray[np.generic]
+    bias: NDArray[np.generic]
+    step: NDArray[np.int32]
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if prod(inputs[0]) != self.weights.shape[1]:
+            raise self._misfit(f"weights for {self.weights.shape[1]} inputs, got shape {inputs[0]}")
+        return (self.weights.shape[0],)
+
+    def macs(self, *inputs: Shape) -> int:
+        return self.weights.size
+
+
+@dataclass(frozen=True, eq=False)
 class ApplyMask(Op):
     """inputs = (x, mask): channel c of x stays if mask[partition[c]] is open, else it is real zero.
 

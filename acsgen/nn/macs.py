@@ -40,12 +40,14 @@ class MacTerm:
 class MacTable:
     """MACs of a network: `terms` in running order, `gates` the gate layers' names and sizes.
 
-    lists: what the groups of each list hang on; a gate's own list has the gate's name.
+    lists: what the groups of each list hang on; a gate's own list has the gate's name. waiting: gates that decide only
+    where one of others has opened a group, in the order in which they decide; else their masks are closed.
     """
 
     terms: tuple[MacTerm, ...]
     gates: Mapping[str, int]
     lists: Mapping[str, Bits]
+    waiting: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def dense(self) -> int:
@@ -74,6 +76,9 @@ class MacTable:
         """
         # float64 counts exactly; a float32 tensor would not beyond 16.7 M.
         numeric = all(isinstance(mask, np.ndarray) for mask in masks.values())
+        masks = dict(masks)
+        for gate, others in self.waiting:
+            masks[gate] = masks[gate] * _any_open([self.lists[name] for name in others], masks)[..., None]
         density = {name: _density(bits, masks, numeric) for name, bits in self.lists.items()}
         total: Any = float(sum(term.macs for term in self.terms if not (term.lists or term.when)))
         for term in self.terms:
@@ -118,6 +123,7 @@ def mac_table(model: keras.Model) -> MacTable:
         for term in planned.terms
         if term.output in names
     )
-    used = dict.fromkeys(name for term in terms for name in (*term.lists, *term.when))
+    conditions = [*(when for _, when in planned.waiting), *(term.when for term in terms)]
+    used = dict.fromkeys(name for lists in (*conditions, *(term.lists for term in terms)) for name in lists)
     gates = {slot.mask: slot.groups for slot in planned.gates}
-    return MacTable(terms, gates, {name: planned.bits(name) for name in used})
+    return MacTable(terms, gates, {name: planned.bits(name) for name in used}, planned.waiting)

@@ -27,6 +27,7 @@ from acsgen.graph import (
     Relu,
     Reshape,
     Shuffle,
+    SumGate,
 )
 from acsgen.graph.ops import Padding
 from acsgen.plan.choose import Chosen, Spare, check_layers, choose, without_largest
@@ -364,5 +365,6 @@ _PLANNERS: dict[type[Op], Callable[[_Draft, Any], None]] = {
     Flatten: _reshape,
     Reshape: _reshape,
     Gate: _gate,
+    SumGate: _gate,
     ApplyMask: _apply_mask,
 }

@@ -18,7 +18,7 @@ from acsgen.graph.ops import image_shape
 from acsgen.plan.lists import Bits, with_lists
 from acsgen.plan.plan import Buffer, Plan, Step, Term, count_macs
 
-VERSION = 2
+VERSION = 3
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
@@ -33,6 +33,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "gates": [
             {"mask": g.mask, "groups": g.groups, "offset": g.offset, "list_offset": g.list_offset} for g in plan.gates
         ],
+        "waiting": [{"mask": mask, "when": when} for mask, when in plan.waiting],
         "lists": [{"name": s.name, "bits": s.bits, "offset": s.offset, "step": s.step} for s in plan.lists],
         "buffers": [_buffer(buffer) for buffer in plan.buffers.values()],
         "terms": [term._asdict() for term in plan.terms],
@@ -128,9 +129,13 @@ class Observed:
 
 @dataclass(frozen=True)
 class PlanFile:
-    """What a `plan.json` says to whoever verifies a firmware. steps: the terms of each step."""
+    """What a `plan.json` says to whoever verifies a firmware.
+
+    waiting: as `Plan.waiting`. steps: the terms of each step.
+    """
 
     gates: tuple[tuple[str, int], ...]
+    waiting: tuple[tuple[str, tuple[str, ...]], ...]
     lists: tuple[tuple[str, Bits], ...]
     observed: tuple[Observed, ...]
     steps: tuple[tuple[Term, ...], ...]
@@ -154,7 +159,12 @@ class PlanFile:
 
     def with_lists(self, masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         """As `Plan.with_lists`."""
-        return with_lists(masks, self.lists)
+        return with_lists(masks, self.lists, self.waiting)
+
+    @property
+    def always(self) -> set[str]:
+        """Masks that are decided in every run."""
+        return {name for name, _ in self.gates} - {name for name, _ in self.waiting}
 
 
 def read_plan(path: Path) -> PlanFile:
@@ -168,6 +178,7 @@ def read_plan(path: Path) -> PlanFile:
         terms = iter([Term(**{**term, "when": tuple(term["when"])}) for term in document["terms"]])
         return PlanFile(
             gates,
+            tuple((w["mask"], tuple(w["when"])) for w in document["waiting"]),
             tuple((s["name"], tuple(tuple(bit) if bit else None for bit in s["bits"])) for s in document["lists"]),
             tuple(
                 Observed(

@@ -50,13 +50,23 @@ def whole_gate(bits: Bits, sizes: Mapping[str, int]) -> str | None:
     return gates[0] if len(gates) == 1 and bits == bits_of(gates[0], sizes[gates[0]]) else None
 
 
-def with_lists(masks: Mapping[str, ArrayLike], lists: Iterable[tuple[str, Bits]]) -> dict[str, NDArray[Any]]:
+def with_lists(
+    masks: Mapping[str, ArrayLike],
+    lists: Iterable[tuple[str, Bits]],
+    waiting: Iterable[tuple[str, tuple[str, ...]]] = (),
+) -> dict[str, NDArray[Any]]:
     """Masks of gates (..., G), 0 and 1, and with them what they make of the lists.
 
-    A gate of which no mask is given is open.
+    waiting: gates in the order in which they decide, each with those of which one must have opened a group before.
+    A mask that is not decided, for that reason or because it holds something else than 0 and 1, is closed. A gate of
+    which no mask is given is open.
     """
-    known = {name: np.asarray(mask) for name, mask in masks.items()}
+    known = {name: np.equal(mask, 1).astype(np.uint8) for name, mask in masks.items()}
     shape = np.broadcast_shapes(*(mask.shape[:-1] for mask in known.values()))
+    for name, others in waiting:
+        if name in known and all(other in known for other in others):
+            asked = np.any([np.broadcast_to(known[other].any(axis=-1), shape) for other in others], axis=0)
+            known[name] = np.where(asked[..., None], known[name], np.uint8(0))
     result = dict(known)
     for name, bits in lists:
         groups = [known[bit[0]][..., bit[1]] if bit and bit[0] in known else np.ones((), np.uint8) for bit in bits]

@@ -1,29 +1,90 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When an operator need not run at all: what feeds only groups that are all closed."""
+"""When an operator need not run at all: what feeds only groups that are all closed.
+
+The same goes for gates: where all that a mask is applied to feeds only closed groups of others, nobody asks for
+the mask. Such a gate decides nothing, and its list is empty.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 
 from acsgen.graph import ApplyMask, Conv2D, Dense, Gate, Graph, Op
+from acsgen.plan.layout import gates_before
 from acsgen.plan.lists import Bit
 from acsgen.plan.masks import Mask, ancestors
 
 #: Names of lists of which at least one must have an active group; None: always.
 Need = frozenset[str] | None
 
+#: By tensor, or by mask: the lists of which one must have an active group.
+Needs = dict[str, tuple[str, ...]]
 
-def needs_of(graph: Graph, masks: Mapping[str, Mask], listed: set[str]) -> dict[str, tuple[str, ...]]:
-    """For each tensor that is not always needed, the lists of which one must have an active group.
 
-    Tensors whose own list is empty then are left out: an empty list keeps a kernel from doing anything. So are
-    masks and what gates are computed from: a gate always decides, that its mask may be told.
+def needs_of(graph: Graph, masks: Mapping[str, Mask], listed: set[str]) -> Needs:
+    """For each tensor that is not always needed, masks included, the lists of which one must have an active group.
+
+    Tensors whose own list is empty then are left out: an empty list keeps a kernel from doing anything. The lists
+    of a mask are those of other gates, which then decide first; where two gates would wait for each other, one of
+    them always decides.
+    """
+    waiting = waiting_gates(graph, masks)
+    needs = _tensor_needs(graph, masks, listed, waiting)
+    if _can_be_ordered(graph, masks, needs):
+        return needs
+    kept: Needs = {}
+    for gate, lists in waiting.items():
+        if _can_be_ordered(graph, masks, _tensor_needs(graph, masks, listed, {**kept, gate: lists})):
+            kept[gate] = lists
+    return _tensor_needs(graph, masks, listed, kept)
+
+
+def waiting_gates(graph: Graph, masks: Mapping[str, Mask]) -> Needs:
+    """For each mask that is not always needed, the gates of which one must have opened a group.
+
+    A tensor is needed where an operator reads it whose output is needed; an ApplyMask needs what it masks where the
+    mask is decided and has an open group, and the mask where its output is needed. This is said of whole gates and
+    not of lists, so that `acsgen.golden.decided` can say the same of a run without a plan.
     """
     before = ancestors(graph)
     needs: dict[str, Need] = {graph.output: None}
     for op in reversed(graph.ops):
         tensor = op.output
         if tensor == graph.output:
+            continue
+        need: Need = frozenset()
+        for reader in graph.consumers(tensor):
+            used: Need = needs[reader.output]
+            if isinstance(reader, ApplyMask) and tensor == reader.inputs[0]:
+                used = frozenset({reader.inputs[1]}) if reader.output in masks else None
+            need = None if need is None or used is None else need | used
+        if isinstance(op, Gate) and need and any(tensor in before[gate] for gate in need):
+            need = None  # the others look at what it masks
+        needs[tensor] = need
+    found = {gate.output: needs[gate.output] for gate in graph.gates}
+    return {mask: tuple(sorted(need)) for mask, need in found.items() if need}
+
+
+def _can_be_ordered(graph: Graph, masks: Mapping[str, Mask], needs: Needs) -> bool:
+    """Whether every gate can decide before all that hangs on it."""
+    gates = gates_before(graph.ops, masks, needs)
+    try:
+        TopologicalSorter({op.output: {*op.inputs, *gates[op.output]} for op in graph.ops}).prepare()
+    except CycleError:
+        return False
+    return True
+
+
+def _tensor_needs(graph: Graph, masks: Mapping[str, Mask], listed: set[str], waiting: Needs) -> Needs:
+    before = ancestors(graph)
+    needs: dict[str, Need] = {graph.output: None}
+    for op in reversed(graph.ops):
+        tensor = op.output
+        if tensor == graph.output:
+            continue
+        if isinstance(op, Gate):
+            needs[tensor] = frozenset(waiting[tensor]) if tensor in waiting else None
             continue
         need: Need = frozenset()
         for reader in graph.consumers(tensor):
@@ -40,9 +101,7 @@ def needs_of(graph: Graph, masks: Mapping[str, Mask], listed: set[str]) -> dict[
 
 
 def _used_by(reader: Op, tensor: str, masks: Mapping[str, Mask], listed: set[str], needs: Mapping[str, Need]) -> Need:
-    """When a reader looks at a tensor."""
-    if isinstance(reader, Gate) or (tensor != reader.inputs[0] and isinstance(reader, ApplyMask)):
-        return None
+    """When a reader looks at a tensor that is no mask."""
     if (isinstance(reader, ApplyMask) and reader.output in masks) or reader.output in listed:
         mask = masks[reader.output]
         if None not in mask.bits:

@@ -150,7 +150,12 @@ class Plan:
 
     def with_lists(self, masks: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         """Masks of gates (..., G), and what they make of the lists."""
-        return with_lists(masks, ((slot.name, slot.bits) for slot in self.lists))
+        return with_lists(masks, ((slot.name, slot.bits) for slot in self.lists), self.waiting)
+
+    @property
+    def waiting(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Gates that do not always decide, as their steps come, and others of which one must have an open group."""
+        return tuple((step.output, step.when) for step in self.steps if step.kernel == "gate" and step.when)
 
     def idle_masks(self) -> list[str]:
         """Names of ApplyMask operators before which nothing is skipped: what they mask is always computed.

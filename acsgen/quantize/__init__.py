@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Float graph to int8 graph: fold, order the channels, calibrate, quantise; the model.acsq file."""
+"""Float graph to int8 graph: fold, order the channels, calibrate, quantise, decide on sums; the model.acsq file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from acsgen.quantize.calibrate import calibrate
 from acsgen.quantize.fold import fold
 from acsgen.quantize.int8 import quantize_graph
 from acsgen.quantize.permute import make_groups_contiguous
+from acsgen.quantize.sums import decide_on_sums
 from acsgen.quantize.tail import collapse_tails
 
 
@@ -29,4 +30,5 @@ def quantize(
     calibration: float32 (N, *input shape). progress is called with the number of samples just done.
     """
     prepared = prepare(graph)
-    return quantize_graph(prepared, calibrate(prepared, calibration, progress))
+    quantized = quantize_graph(prepared, calibrate(prepared, calibration, progress))
+    return decide_on_sums(quantized, prepared, calibration)

@@ -30,7 +30,9 @@ from acsgen.graph.ops import Padding
 from acsgen.quantize.check import check_int8, check_parts, infer_shapes
 
 FORMAT = "acsq"
-VERSION = 2
+VERSION = 3
+#: Versions that are read: 2 has no SumGate.
+READABLE = (2, 3)
 MAX_BYTES = 64 * 1024 * 1024
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -111,8 +113,9 @@ def _check_version(document: Any) -> None:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise AcsgenError("no .acsq file: its graph.json is of another format")
     version = document["version"]
-    if version != VERSION:
-        raise AcsgenError(f".acsq version {version}, this acsgen reads version {VERSION}: quantize it again")
+    if version not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise AcsgenError(f".acsq version {version}, this acsgen reads versions {known}: quantize it again")
 
 
 def _encode_fields(value: Any, prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:

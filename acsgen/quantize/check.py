@@ -35,6 +35,7 @@ from acsgen.graph import (
     Requantize,
     Reshape,
     Shuffle,
+    SumGate,
     Tensor,
 )
 from acsgen.graph.check import check_masks
@@ -54,8 +55,16 @@ MAX_NAME = 200
 
 #: Fields of operators that are sizes, and the least of each.
 _SIZES = {"kernel": 1, "stride": 1, "dilation": 1, "groups": 1}
+WeightedOp = Conv2D | DepthwiseConv2D | Dense | SumGate
+#: The most that a step of a SumGate's threshold is: 127 of them fit 32 bits.
+MAX_STEP = 2**23
 #: Axes of the weights; the axis of the output channels.
-_WEIGHT_AXES: dict[type[Op], tuple[int, int]] = {Conv2D: (4, 0), DepthwiseConv2D: (3, 2), Dense: (2, 0)}
+_WEIGHT_AXES: dict[type[Op], tuple[int, int]] = {
+    Conv2D: (4, 0),
+    DepthwiseConv2D: (3, 2),
+    Dense: (2, 0),
+    SumGate: (2, 0),
+}
 
 
 def same_scale(op: Op) -> tuple[str, ...]:
@@ -73,6 +82,8 @@ def check_int8(graph: Graph) -> None:
         _check_scales(op, graph.tensors)
         if isinstance(op, Conv2D | DepthwiseConv2D | Dense):
             _prove_no_overflow(op, graph.tensors[op.inputs[0]].zero_point)
+        if isinstance(op, SumGate):
+            _prove_sums(op, graph.tensors[op.inputs[0]].zero_point)
 
 
 def check_parts(name: str, ops: tuple[Op, ...], tensors: Mapping[str, Tensor]) -> None:
@@ -106,7 +117,7 @@ def infer_shapes(source: Tensor, ops: tuple[Op, ...], tensors: Mapping[str, Tens
             raise _wrong(op, "needs a tensor and a mask")
         if isinstance(op, ApplyMask) and sources[1][0] > len(op.partition):
             raise _wrong(op, f"has fewer channels than its mask has groups, {sources[1][0]}")
-        if isinstance(op, Gate) and len(sources[0]) != 1:
+        if type(op) is Gate and len(sources[0]) != 1:
             raise _wrong(op, f"decides on a vector, got {sources[0]}")
         shape = op.output_shape(*sources)
         if op.output in shapes or op.output not in tensors or tensors[op.output].shape != shape:
@@ -161,6 +172,11 @@ def _check_fields(op: Op) -> None:
         raise _wrong(op, "its groups are not equal ranges of channels in the order of the mask")
     if isinstance(op, Conv2D | DepthwiseConv2D | Dense):
         _check_weights(op)
+    if isinstance(op, SumGate):
+        _check_int8_weights(op, op.weights)
+        _check_per_channel(op, ("bias", op.bias), ("step", op.step))
+        if op.step.min() < 1 or op.step.max() > MAX_STEP:
+            raise _wrong(op, f"steps of its threshold are 1 to {MAX_STEP}, got {op.step.min()} to {op.step.max()}")
 
 
 def _check_size(op: Op, name: str, sizes: Any, least: int) -> None:
@@ -170,23 +186,32 @@ def _check_size(op: Op, name: str, sizes: Any, least: int) -> None:
 
 
 def _check_weights(op: Conv2D | DepthwiseConv2D | Dense) -> None:
-    axes, channel_axis = _WEIGHT_AXES[type(op)]
-    weights, how = op.weights, op.requantize
-    if weights.dtype != np.int8 or weights.ndim != axes or not 0 < min(weights.shape) <= max(weights.shape) <= MAX_SIZE:
-        raise _wrong(op, f"its weights are int8 with {axes} axes, got {weights.dtype} of shape {weights.shape}")
-    if weights.min() < -INT8_MAX:
-        raise _wrong(op, f"a weight of {weights.min()}: weights are {-INT8_MAX} to {INT8_MAX}")
+    how = op.requantize
+    _check_int8_weights(op, op.weights)
     if not isinstance(how, Requantize):
         raise _wrong(op, "has no requantisation: quantise the graph first")
-    for name, values in (("bias", op.bias), ("multiplier", how.multiplier), ("shift", how.shift)):
-        if values.dtype != np.int32 or values.shape != (weights.shape[channel_axis],):
-            raise _wrong(op, f"its {name} is one int32 for each of {weights.shape[channel_axis]} channels")
+    _check_per_channel(op, ("bias", op.bias), ("multiplier", how.multiplier), ("shift", how.shift))
     if ((how.multiplier != 0) & (how.multiplier < 2**30)).any():
         raise _wrong(op, "a multiplier that is neither 0 nor a Q31 number with its top bit set")
     if how.shift.min() < -31 or how.shift.max() > 30:
         raise _wrong(op, f"shifts of {how.shift.min()} to {how.shift.max()}: int32 shifts by -31 to 30")
     if not INT8_MIN <= how.low <= how.high <= INT8_MAX:
         raise _wrong(op, f"its clamp {how.low} to {how.high} is no range of int8")
+
+
+def _check_int8_weights(op: Op, weights: NDArray[Any]) -> None:
+    axes, _ = _WEIGHT_AXES[type(op)]
+    if weights.dtype != np.int8 or weights.ndim != axes or not 0 < min(weights.shape) <= max(weights.shape) <= MAX_SIZE:
+        raise _wrong(op, f"its weights are int8 with {axes} axes, got {weights.dtype} of shape {weights.shape}")
+    if weights.min() < -INT8_MAX:
+        raise _wrong(op, f"a weight of {weights.min()}: weights are {-INT8_MAX} to {INT8_MAX}")
+
+
+def _check_per_channel(op: WeightedOp, *arrays: tuple[str, NDArray[Any]]) -> None:
+    channels = op.weights.shape[_WEIGHT_AXES[type(op)][1]]
+    for name, values in arrays:
+        if values.dtype != np.int32 or values.shape != (channels,):
+            raise _wrong(op, f"its {name} is one int32 for each of {channels} channels")
 
 
 def _check_scales(op: Op, tensors: Mapping[str, Tensor]) -> None:
@@ -223,7 +248,16 @@ def _prove_no_overflow(op: Conv2D | DepthwiseConv2D | Dense, zero_point: int) ->
         )
 
 
-def channel_sums(op: Conv2D | DepthwiseConv2D | Dense) -> NDArray[np.int64]:
+def _prove_sums(op: SumGate, zero_point: int) -> None:
+    """As `_prove_no_overflow`, and with the zero point's share in the bias, as kernels have it, and thresholds."""
+    sums = channel_sums(op)
+    folded = np.abs(op.bias.astype(np.int64)) + abs(zero_point) * sums
+    worst = np.maximum(folded - INT8_MIN * sums, -INT8_MIN * op.step.astype(np.int64))
+    if (channel := int(worst.argmax())) >= 0 and worst[channel] >= INT32_LIMIT:
+        raise _wrong(op, f"bit {channel} can reach {worst[channel]}, an int32 accumulator ends at {INT32_LIMIT - 1}")
+
+
+def channel_sums(op: WeightedOp) -> NDArray[np.int64]:
     """sum|w| of every output channel, (C,)."""
     axis = _WEIGHT_AXES[type(op)][1]
     sums: NDArray[np.int64] = (

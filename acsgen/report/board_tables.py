@@ -18,7 +18,7 @@ def runs_table(runs: Runs, title: str) -> Table:
     table = columns_table(title, "input", *numbers, numbers=("input", *numbers))
     for i in range(len(runs.output)):
         best = int(runs.output[i].argmax())
-        opened = sum(int(mask[i].sum()) for mask in runs.masks.values())
+        opened = sum(int((mask[i] == 1).sum()) for mask in runs.masks.values())
         groups = sum(mask.shape[1] for mask in runs.masks.values())
         table.add_row(
             str(i),

@@ -53,7 +53,7 @@ class OperatorCost:
 
 @dataclass(frozen=True)
 class GateUse:
-    """A gate over samples.
+    """A gate over samples. Where it is not asked, as what it gates feeds only closed groups, no bit counts as open.
 
     density: mean share (0..1) of open bits. least_used, most_used: share of the samples for which these bits are
     open. dynamic: share of the bits that are open for 5 to 95 % of the samples. always_open, never_open: bits.
@@ -151,7 +151,7 @@ def inspect(
     just done. Raises AcsgenError where the network becomes NaN or infinite on a sample.
     """
     planned = plan(graph)
-    masks = None if x is None else _masks(graph, x, progress)
+    masks = None if x is None else _masks(planned, x, progress)
     operators = _operators(planned, masks)
     macs = None if masks is None else np.atleast_1d(planned.macs(masks))
     return Inspection(
@@ -173,14 +173,17 @@ def _is_int8(graph: Graph) -> bool:
     return graph.tensors[graph.input].scale is not None
 
 
-def _masks(graph: Graph, x: NDArray[np.float32], progress: Callable[[int], None]) -> Masks:
-    """0 and 1, (N, bits), of every gate."""
+def _masks(planned: Plan, x: NDArray[np.float32], progress: Callable[[int], None]) -> Masks:
+    """0 and 1, (N, bits), of every gate; one that nobody asks opens nothing."""
+    graph = planned.graph
     decide = _decide_int8 if _is_int8(graph) else _decide_float
     parts: list[Masks] = []
     for start in range(0, len(x), BATCH):
         parts.append(decide(graph, x[start : start + BATCH], start))
         progress(len(x[start : start + BATCH]))
-    return {gate.output: np.concatenate([part[gate.output] for part in parts]) for gate in graph.gates}
+    decided = {gate.output: np.concatenate([part[gate.output] for part in parts]) for gate in planned.graph.gates}
+    lists = planned.with_lists(decided)
+    return {name: lists[name] for name in decided}
 
 
 def _decide_int8(graph: Graph, x: NDArray[np.float32], start: int) -> Masks:

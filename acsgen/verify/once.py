@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acsgen.errors import AcsgenError
+from acsgen.golden.decided import UNDECIDED
 from acsgen.golden.interpreter import run as golden
 from acsgen.graph import Graph
 from acsgen.plan.document import PlanFile, read_plan
@@ -29,7 +30,8 @@ _LEAST, _MOST = -128, 127
 class Runs:
     """What a firmware gave for inputs; arrays have one entry for each, in order.
 
-    output: int8 (N, *shape); scores: the same in the model's own units, float32. masks: by gate, uint8 (N, G).
+    output: int8 (N, *shape); scores: the same in the model's own units, float32. masks: by gate, uint8 (N, G): 1 open,
+    0 closed, UNDECIDED throughout where nobody asked for the mask.
     macs: of each run. unit: of `cost`, "instructions" in an emulator or "cycles" on a board, at `hertz`.
     steps: name, MACs with all gates open, mean cost; empty if not asked for. raised: the gates' thresholds.
     """
@@ -59,7 +61,7 @@ class Runs:
                     "output": self.output[i].ravel().tolist(),
                     "scores": [float(score) for score in self.scores[i].ravel()],
                     "class": int(self.output[i].argmax()),
-                    "masks": {gate: mask[i].tolist() for gate, mask in self.masks.items()},
+                    "masks": {gate: _told(mask[i]) for gate, mask in self.masks.items()},
                     "macs": int(self.macs[i]),
                     self.unit: int(self.cost[i]),
                     **({} if times is None else {"microseconds": float(times[i])}),
@@ -68,6 +70,11 @@ class Runs:
             ],
             "steps": [{"tensor": name, "macs": macs, self.unit: cost} for name, macs, cost in self.steps],
         }
+
+
+def _told(mask: NDArray[np.uint8]) -> list[int] | None:
+    """A mask as JSON takes it; None: it was not decided."""
+    return None if (mask == UNDECIDED).any() else mask.tolist()
 
 
 def run(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acsgen.golden.decided import told_masks
 from acsgen.golden.interpreter import quantize_input, run
 from acsgen.graph import Graph
 from acsgen.plan.document import PlanFile, read_plan
@@ -37,7 +38,8 @@ class Verification:
     instructions_gated / _dense: exact, of one run with the gates deciding / forced open; 0 on a board, which
     does not count them. cycles_gated / _dense: likewise, measured on a board, at `hertz`; None in an emulator.
     macs_gated: multiply-accumulates of each run, macs_dense: with every gate open.
-    masks: by gate, uint8 (N, G). predictions: the class of the largest logit. labels: or None.
+    masks: by gate, uint8 (N, G): 1 open, 0 closed, UNDECIDED throughout where the gate was not asked. predictions: the
+    class of the largest logit. labels: or None.
     first_difference: where the first mismatch was, or None. engine: what ran it; None: the board.
     """
 
@@ -163,7 +165,7 @@ def verify(
             for i, x in enumerate(inputs[chunk]):
                 name = f"sample {chunk.start + i}"
                 gated.append(firmware.run(x, RunMode.SKIP))
-                comparison.compare_run(name, gated[-1], expected, i)
+                comparison.compare_run(name, gated[-1], expected, i, RunMode.SKIP)
                 result = gated[-1]
                 if plan.gates:
                     result = firmware.run(x, RunMode.OPEN)
@@ -172,7 +174,7 @@ def verify(
                 if chunk.start + i < tensors:
                     for mode in TENSOR_MODES:
                         seen = firmware.run(x, mode, tensors=True)
-                        comparison.compare_run(f"{name}, {mode.name}", seen, expected, i)
+                        comparison.compare_run(f"{name}, {mode.name}", seen, expected, i, mode)
                         comparison.compare_tensors(f"{name}, {mode.name}", seen, expected, i, mode)
                 progress(1)
     masks = plan.split_masks(np.array([result.masks for result in gated]))
@@ -218,13 +220,23 @@ class Comparison:
     def mismatches(self) -> int:
         return self.logits + self.masks + self.tensors
 
-    def compare_run(self, name: str, result: RunResult, golden: Values, i: int) -> None:
-        """Logits and masks of a run that did what the golden model did: its gates decided, or masks were given."""
+    def compare_run(self, name: str, result: RunResult, golden: Values, i: int, mode: RunMode) -> None:
+        """Logits and masks of a run that did what the golden model did: its gates decided, or masks were given.
+
+        Where the firmware skips it also leaves undecided just those masks that the golden model finds of no use.
+        """
         self.compare_output(name, result, golden, i)
+        told = self._told(golden, i, mode)
         for gate, mask in self._plan.split_masks(result.masks).items():
-            if not np.array_equal(mask, golden[gate][i]):
+            if not np.array_equal(mask, told[gate]):
                 self.masks += 1
-                self._note(f"{name}: mask {gate}: firmware {mask.tolist()}, golden {golden[gate][i].tolist()}")
+                self._note(f"{name}: mask {gate}: firmware {mask.tolist()}, golden {told[gate].tolist()}")
+
+    def _told(self, golden: Values, i: int, mode: RunMode) -> Values:
+        """What the firmware tells of the masks of sample i."""
+        masks = {gate: golden[gate][i : i + 1] for gate, _ in self._plan.gates}
+        told = masks if mode is RunMode.MULTIPLY else told_masks(self._graph, masks, self._plan.always)
+        return {gate: mask[0] for gate, mask in told.items()}
 
     def compare_open(self, name: str, result: RunResult, golden: Values, i: int) -> None:
         """Logits and masks of a run in which the gates were forced open."""
@@ -242,16 +254,18 @@ class Comparison:
 
     def compare_tensors(self, name: str, result: RunResult, golden: Values, i: int, mode: RunMode) -> None:
         """Every tensor that the firmware showed, without what it rightly did not compute where it skips."""
-        masks = self._plan.with_lists({gate: golden[gate][i] for gate, _ in self._plan.gates})
+        told = self._told(golden, i, mode)
+        masks = self._plan.with_lists(told)
         for observed in self._plan.observed:
-            expected = golden[observed.tensor][i]
+            expected = told[observed.tensor] if observed.is_mask else golden[observed.tensor][i]
             raw = result.tensors.get(observed.index)
             self.compared_tensors += 1
             if raw is None or len(raw) != expected.size:
                 self.tensors += 1
                 self._note(f"{name}: tensor {observed.tensor}: {'missing' if raw is None else 'of another size'}")
                 continue
-            used = np.ones(observed.shape[-1], bool) if mode is RunMode.MULTIPLY else observed.used(masks)
+            whole = observed.is_mask or mode is RunMode.MULTIPLY
+            used = np.ones(observed.shape[-1], bool) if whole else observed.used(masks)
             firmware, golden_values = observed.to_nhwc(raw)[..., used], expected[..., used]
             wrong = firmware != golden_values
             if wrong.any():

@@ -44,6 +44,9 @@ extern "C" {
 #define ACS_MUST_CHECK
 #endif
 
+/** In `masks`: the gate decided nothing, for all that its mask closes or opens feeds only what others closed. */
+#define ACS_UNDECIDED 2
+
 /** How a run honours the decisions of the gates. */
 typedef enum {
     ACS_SKIP = 0,     /**< The product: closed groups are not computed. */
@@ -90,7 +93,8 @@ typedef struct {
      * Arena, input and output may not overlap.
      *
      * Before a run in mode ACS_GIVEN the caller writes its own masks, mask_bytes bytes of 1 (open) or 0
-     * in the order of `masks`, to the start of the arena. The gates are computed, but decide nothing.
+     * in the order of `masks`, to the start of the arena; anything but 1 is closed, ACS_UNDECIDED too. The gates
+     * are computed, but decide nothing.
      *
      * Before a run in mode ACS_BUDGET it writes there, for each group, by how much the threshold of its
      * gate is raised: an int8, in steps of two of the gate's int8 logits. More than 0 closes groups and saves
@@ -109,8 +113,9 @@ typedef struct {
     /**
      * The decisions of the last run in this arena.
      *
-     * @return mask_bytes bytes, gate after gate in the order of plan.json: 1 open, 0 closed.
-     *         In mode ACS_OPEN they are all 1.
+     * @return mask_bytes bytes, gate after gate in the order of plan.json: 1 open, 0 closed; ACS_UNDECIDED in
+     *         every group of a gate that was not asked, as what it gates was of no use for this input. In mode
+     *         ACS_OPEN they are all 1, and in mode ACS_MULTIPLY every gate decides.
      */
     const uint8_t *(*masks)(const void *arena);
 } acs_model_t;

@@ -65,7 +65,7 @@ typedef struct {
 
 /** A gate's decision. */
 typedef struct {
-    uint8_t *open;      /**< [active.groups]: 1 open, 0 closed. */
+    uint8_t *open;      /**< [active.groups]: 1 open, 0 closed, all ACS_UNDECIDED if nobody asks. */
     acs_list_t active;  /**< What kernels compute: the open groups, or all of them (see acs_mode_t). */
 } acs_mask_t;
 
@@ -265,6 +265,31 @@ void acs_pad_s8(acs_shape_t input_shape, acs_shape_t output_shape, acs_pair_t co
  */
 acs_mask_t acs_gate_s8(acs_mode_t mode, uint16_t groups, int8_t zero_point, const int8_t *logits,
                        uint8_t *open, uint8_t *list);
+
+/** A gate with the linear layer before it. */
+typedef struct {
+    uint16_t groups, inputs;
+    const int8_t *weights; /**< [groups][inputs] */
+    const int32_t *bias;   /**< [groups], less the input's zero point times the weights. */
+    const int32_t *step;   /**< [groups]: what raising the threshold by one adds to it, at most 2^23. */
+} acs_gate_t;
+
+/**
+ * Decides on accumulators: group g is open where bias[g] + sum of weights[g][i] * input[i] > 0, strictly.
+ *
+ * @param open, list  as in acs_gate_s8. A threshold is raised by that many of the group's steps; 127 closes it
+ *                    and -128 opens it, whatever its sum.
+ */
+acs_mask_t acs_gate_sums_s8(acs_mode_t mode, const acs_gate_t *gate, const int8_t *input, uint8_t *open,
+                            uint8_t *list);
+
+/**
+ * The mask of a gate that nobody asks for: not decided, and no group of it is active.
+ *
+ * @param open  [groups] becomes ACS_UNDECIDED
+ * @param list  [groups] memory for a list, which is empty
+ */
+acs_mask_t acs_undecided(uint16_t groups, uint8_t *open, const uint8_t *list);
 
 /** A group that no gate closes. */
 #define ACS_ALWAYS 0xFFFFu

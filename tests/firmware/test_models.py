@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from acsgen.golden import quantize_input, run
-from acsgen.graph import Conv2D, Dense, Graph
+from acsgen.golden import UNDECIDED, quantize_input, run, told_masks
+from acsgen.graph import Conv2D, Dense, Graph, SumGate
 from acsgen.graph.ops import Padding
 from acsgen.plan import Plan, plan
 from acsgen.quantize import quantize
@@ -30,7 +30,7 @@ from tests.firmware.host import (
     run_program,
     write_model,
 )
-from tests.graphs import HEADS, SCENES, Builder, mixed, random_graph
+from tests.graphs import HEADS, SCENES, Builder, mixed, quantize_with_logits, random_graph
 
 SEEDS = range(80)
 MODES = {RunMode.SKIP: "run", RunMode.MULTIPLY: "run", RunMode.OPEN: "open"}
@@ -72,6 +72,13 @@ def test_random_graph(kit: Kit, tmp_path: Path, seed: int) -> None:
     check(kit, *quantized(seed), tmp_path)
 
 
+@pytest.mark.parametrize("seed", range(0, 80, 5))
+def test_random_graph_that_decides_on_logits(kit: Kit, tmp_path: Path, seed: int) -> None:
+    drawn = random_graph(seed)
+    graph = quantize_with_logits(drawn.graph, drawn.samples)
+    check(kit, graph, inputs(graph, drawn.samples, seed), tmp_path)
+
+
 def test_random_graphs_are_various() -> None:
     """Together they use every scene, every kernel and every kind of list, and gates that differ."""
     scenes: set[str] = set()
@@ -80,6 +87,8 @@ def test_random_graphs_are_various() -> None:
         scenes |= random_graph(seed).scenes
         graph, x = quantized(seed)
         masks = run(graph, x, keep=[gate.output for gate in graph.gates])
+        told = told_masks(graph, masks, {gate.output for gate in graph.gates} - set(dict(plan(graph).waiting)))
+        seen["mask: not decided"] += sum(int((mask == UNDECIDED).any(axis=-1).sum()) for mask in told.values())
         for mask in (row for values in masks.values() for row in values if len(row) > 1):
             seen["mask: closed" if not mask.any() else "mask: open" if mask.all() else "mask: mixed"] += 1
         planned = plan(graph)
@@ -89,6 +98,8 @@ def test_random_graphs_are_various() -> None:
             seen[f"{step.kernel}, join"] += step.joined is not None
             seen["zeroed"] += step.fill
             seen["left out as a whole"] += bool(step.when)
+            seen["gate on sums"] += isinstance(step.op, SumGate)
+            seen["gate that is not always asked"] += step.kernel == "gate" and bool(step.when)
             seen["normalised on the way"] += step.before is not None
             seen[f"closed inputs: {step.closed}"] += step.joined is not None
             seen["in place"] += planned.buffers[step.output].shares is not None
@@ -97,6 +108,7 @@ def test_random_graphs_are_various() -> None:
                 seen["list of coarser groups"] += 1
     assert {scene.__name__ for scene in (*SCENES, *HEADS)} | {"signal", "scaled_input"} <= scenes
     wanted = ["mask: closed", "mask: open", "mask: mixed", "zeroed", "in place", "list of coarser groups"]
+    wanted += ["gate on sums", "mask: not decided", "gate that is not always asked"]
     wanted += [
         "where it is joined",
         "left out as a whole",
@@ -191,6 +203,13 @@ def zeros_beyond_the_kernel(b: Builder) -> str:
     return b.concat(one, b.conv(other, 8, (1, 1)), b.mask(single, b.gate("x", 2)))
 
 
+def a_mask_behind_a_mask(b: Builder) -> str:
+    """If the second gate closes its only group, nobody asks the first one, nor the convolution that only it reads."""
+    look = b.conv("x", 6, activation="relu")
+    first = b.mask(b.conv("x", 8), b.gate(look, 4))
+    return b.add(b.conv("x", 4), b.conv(b.mask(b.conv(first, 8), b.gate("x", 1)), 4))
+
+
 def joined_groups(b: Builder) -> str:
     """Parts in three layouts, one of them nothing but what a gate may close."""
     parts = b.conv("x", 8, groups=4), b.mask(b.conv("x", 8), b.gate("x", 2)), b.mask(b.conv("x", 4), b.gate("x", 1))
@@ -251,6 +270,7 @@ SPECIAL: dict[str, tuple[tuple[int, ...], Callable[[Builder], str]]] = {
     "a chain of concatenations": ((4, 4, 4), chain_of_concatenations),
     "gathered by bands": ((18, 15, 2), gathered_by_bands),
     "joined vectors": ((3, 3, 4), joined_vectors),
+    "a mask behind a mask": ((5, 5, 4), a_mask_behind_a_mask),
     "a reshape that mixes channels": (
         (4, 4, 4),
         lambda b: b.dgconv(b.reshape(b.dgconv("x", mixed(b.rng, 4, 2)), (2, 4, 8)), mixed(b.rng, 8, 2)),

@@ -11,6 +11,7 @@ import pytest
 
 from acsgen.emit.places import ALWAYS
 from acsgen.emit.sums import coarseness, linear_sum
+from acsgen.golden import UNDECIDED
 from acsgen.golden.arithmetic import (
     multiply_by_quantized_multiplier,
     quantize_multipliers,
@@ -250,11 +251,14 @@ def test_gate(kernels: Path, mode: RunMode, logits: str) -> None:
     groups, zero_point = 256, 10
     low, high = {"closed": (-128, 11), "open": (11, 128), "mixed": (8, 13)}[logits]
     values = rng.integers(low, high, groups).astype(np.int8)
-    given = (rng.integers(-128, 128, groups) * rng.integers(0, 2, groups)).astype(np.int8)
+    if mode is RunMode.GIVEN:  # what is not decided is closed
+        given = rng.integers(0, UNDECIDED + 1, groups).astype(np.int8)
+    else:
+        given = (rng.integers(-128, 128, groups) * rng.integers(0, 2, groups)).astype(np.int8)
     reader = call(kernels, request("gate", mode, groups, zero_point, values, given))
     opened = {
         RunMode.OPEN: np.ones(groups, bool),
-        RunMode.GIVEN: given != 0,
+        RunMode.GIVEN: given == 1,
         RunMode.BUDGET: values > zero_point + 2 * given.astype(int),
     }.get(mode, values > zero_point)
     np.testing.assert_array_equal(take_array(reader, (groups,), np.uint8), opened)

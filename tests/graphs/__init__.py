@@ -5,6 +5,7 @@ from tests.graphs.author import divisors
 from tests.graphs.builder import SAMPLES, Builder, in_order, merged, mixed, relabelled, split
 from tests.graphs.drawn import RandomGraph, random_graph
 from tests.graphs.scenes import HEADS, SCENES
+from tests.graphs.summed import quantize_with_logits, with_sum_gates
 
 __all__ = [
     "HEADS",
@@ -16,7 +17,9 @@ __all__ = [
     "in_order",
     "merged",
     "mixed",
+    "quantize_with_logits",
     "random_graph",
     "relabelled",
     "split",
+    "with_sum_gates",
 ]

@@ -123,6 +123,9 @@ def test_document_says_the_same(tmp_path: Path, seed: int) -> None:
         assert observed.unwritten == (buffer.mask.list if buffer.mask else None)
         assert observed.is_mask == (step.kernel == "gate")
         assert observed.when == step.when
+    waiting = {step.output: step.when for step in planned.steps if step.kernel == "gate" and step.when}
+    assert dict(read.waiting) == dict(planned.waiting) == waiting
+    assert read.always == {gate.mask for gate in planned.gates} - set(waiting)
 
 
 def test_observed_bytes_as_nhwc(tmp_path: Path) -> None:

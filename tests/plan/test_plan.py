@@ -422,7 +422,7 @@ def test_a_gate_comes_before_what_it_lets_skip() -> None:
     graph = small_graph(masked_conv)
     assert type(graph.ops[0]).__name__ == "Conv2D"
     kernels = [step.kernel for step in plan(graph).steps]
-    assert kernels == ["avg_pool", "conv", "gate", "conv", "apply_mask", "conv_join"]
+    assert kernels == ["avg_pool", "gate", "conv", "apply_mask", "conv_join"]
 
 
 @pytest.mark.parametrize("seed", range(40))

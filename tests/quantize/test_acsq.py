@@ -275,8 +275,8 @@ def other_scale_behind(kind: str, scale: float = 1e-3) -> Callable[[Archive], No
 
 
 DAMAGE: dict[str, tuple[Callable[[Archive], object], str]] = {
-    "version": (put_document("version", 1), "version 1, this acsgen reads version 2: quantize it again"),
-    "version of another type": (put_document("version", "1"), "version 1, this acsgen reads version 2"),
+    "version": (put_document("version", 1), "version 1, this acsgen reads versions 2 and 3: quantize it again"),
+    "version of another type": (put_document("version", "1"), "version 1, this acsgen reads versions 2 and 3"),
     "format": (put_document("format", "onnx"), "of another format"),
     "no list": (put_document("ops", 3), "damaged"),
     "no operators": (put_document("ops", []), "tensor 'gate.': has no scale"),

@@ -12,7 +12,7 @@ from acsgen.emit.project import generate
 from acsgen.errors import AcsgenError
 from acsgen.golden import quantize_input
 from acsgen.golden import run as golden
-from acsgen.graph import Graph
+from acsgen.graph import Graph, SumGate
 from acsgen.plan.document import PlanFile, read_plan
 from acsgen.quantize import quantize
 from acsgen.quantize.acsq import save_acsq
@@ -22,7 +22,7 @@ from acsgen.target.build import build
 from acsgen.target.link import RunMode
 from acsgen.verify.firmware import open_firmware
 from acsgen.verify.once import raised_for, run
-from tests.graphs import Builder
+from tests.graphs import Builder, with_sum_gates
 
 INPUTS = np.random.default_rng(7).normal(size=(16, 8, 8, 4)).astype(np.float32)
 
@@ -113,7 +113,7 @@ def test_budgets_that_cannot_be_kept(plan: PlanFile) -> None:
     with pytest.raises(AcsgenError, match="a budget of 5 MACs is too small: with the highest thresholds it needs"):
         raised_for(GRAPH, plan, data, 5)
     with pytest.raises(AcsgenError, match=r"graph 'pair' has no gates: it needs [\d,]+ MACs, whatever the budget"):
-        raised_for(GRAPH, PlanFile((), plan.lists, plan.observed, plan.steps), data, 5)
+        raised_for(GRAPH, PlanFile((), (), plan.lists, plan.observed, plan.steps), data, 5)
 
 
 def test_inputs_in_every_form(tmp_path: Path) -> None:
@@ -153,3 +153,29 @@ def test_files_that_are_no_array(tmp_path: Path, content: bytes) -> None:
         load_inputs(tmp_path / "x.npy", GRAPH)
     with pytest.raises(AcsgenError, match=r"y.npy: no such file"):
         load_inputs(tmp_path / "y.npy", GRAPH)
+
+
+def test_thresholds_of_accumulators(tmp_path: Path) -> None:
+    """A gate that decides on sums: raised thresholds, and masks that the caller gives, are the golden model's."""
+    graph = with_sum_gates(GRAPH)
+    assert isinstance(graph.gates[0], SumGate)
+    save_acsq(graph, tmp_path / "sums.acsq")
+    project = generate(tmp_path / "sums.acsq", load_board("mps2-an386"), tmp_path / "project").path
+    build(project)
+    (gate,) = (gate.output for gate in graph.gates)
+    data = quantize_input(graph, INPUTS)
+    given = np.array([0, 1, 1, 0], np.uint8)
+    densities = []
+    with open_firmware(project) as firmware:
+        for raised in (-128, -40, -3, 0, 5, 60, 127):
+            expected = golden(graph, data, raised=raised)
+            for i, x in enumerate(data[:6]):
+                result = firmware.run(x, RunMode.BUDGET, raised=raised)
+                np.testing.assert_array_equal(result.masks, expected[gate][i])
+                np.testing.assert_array_equal(result.output, expected[graph.output][i])
+            densities.append(expected[gate].mean())
+        result = firmware.run(data[0], RunMode.GIVEN, masks=given)
+    assert (densities[0], densities[-1]) == (1, 0) and densities == sorted(densities, reverse=True)
+    assert len(set(densities)) > 3
+    np.testing.assert_array_equal(result.masks, given)
+    np.testing.assert_array_equal(result.output, golden(graph, data[:1], {gate: given})[graph.output][0])

@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from acsgen.emit.project import generate
+from acsgen.golden import UNDECIDED, quantize_input
+from acsgen.plan.document import read_plan
 from acsgen.quantize import quantize
-from acsgen.quantize.acsq import save_acsq
+from acsgen.quantize.acsq import load_acsq, save_acsq
 from acsgen.samples import Samples
 from acsgen.target.boards import load_board
 from acsgen.target.build import build
+from acsgen.target.link import RunMode
 from acsgen.verify import Verification, verify
-from tests.graphs import Builder
+from acsgen.verify.firmware import open_firmware
+from tests.graphs import Builder, quantize_with_logits
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +35,7 @@ def gated_model(path: Path, samples: Samples) -> Path:
     gate = b.gate("x", 4)
     inside = b.mask(b.conv("x", 16, activation="relu"), gate)
     graph = b.graph(b.dense(b.flatten(b.global_pool(b.conv(inside, 8))), 5))
-    save_acsq(quantize(graph, samples.x), path)
+    save_acsq(quantize_with_logits(graph, samples.x), path)
     return path
 
 
@@ -116,3 +121,49 @@ def test_a_closed_group_that_is_not_cleared(project: Path, samples: Samples) -> 
 def test_observer_order(project: Path, samples: Samples) -> None:
     replace_once(project / "lib/model/pair.c", r"observe\(observer, 0,", "observe(observer, 1,")
     assert rebuilt(project, samples).mismatched_tensors > 0
+
+
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory: pytest.TempPathFactory, samples: Samples) -> Path:
+    """A project whose first gate is not asked where the second closes its only group."""
+    b = Builder(np.random.default_rng(11), (8, 8, 4), "waiting")
+    look = b.conv("x", 16, activation="relu")
+    first = b.mask(b.conv("x", 16), b.gate(look, 4))
+    output = b.add("x", b.conv(b.mask(b.conv(first, 8), b.gate("x", 1)), 4))
+    folder = tmp_path_factory.mktemp("waiting")
+    save_acsq(quantize(b.graph(output), b.samples), folder / "waiting.acsq")
+    generate(folder / "waiting.acsq", load_board("mps2-an386"), folder / "project")
+    build(folder / "project")
+    return folder / "project"
+
+
+def test_a_gate_that_nobody_asks(waiting: Path, samples: Samples) -> None:
+    """It tells so, and neither it nor the convolution before it takes more than the question."""
+    graph, seen = load_acsq(waiting / "model.acsq"), read_plan(waiting / "plan.json")
+    result = verify(waiting, samples)
+    assert result.ok
+    first, second = (gate.output for gate in graph.gates)
+    unasked = ~result.masks[second].any(axis=1)
+    assert 0 < unasked.sum() < len(unasked)
+    np.testing.assert_array_equal((result.masks[first] == UNDECIDED).all(axis=1), unasked)
+    assert (result.masks[first][~unasked] <= 1).all()
+    (mask_step,) = (step.index for step in seen.observed if step.tensor == first)
+    leading = [step.index for step in seen.observed if step.tensor == graph.ops[0].output] + [mask_step]
+    x = quantize_input(graph, samples.x)
+    with open_firmware(waiting) as firmware:
+        left, asked = unasked.argmax(), unasked.argmin()
+        less, more = (firmware.run(x[i], RunMode.SKIP, steps=True).steps for i in (left, asked))
+        # A run by the masks that a run has told comes to the same.
+        told = np.concatenate([result.masks[gate][left] for gate in (first, second)])
+        again = firmware.run(x[left], RunMode.GIVEN, masks=told)
+    assert again.masks.tolist() == [UNDECIDED] * 4 + [0]
+    assert 50 * sum(less[index] for index in leading) < sum(more[index] for index in leading)
+
+
+@pytest.mark.parametrize("condition", ["true", "false"])
+def test_asked_without_need_or_not_at_all(waiting: Path, tmp_path: Path, samples: Samples, condition: str) -> None:
+    """A firmware that decides too much is as wrong as one that decides too little."""
+    project = Path(shutil.copytree(waiting, tmp_path / "project"))
+    replace_once(project / "lib/model/waiting.c", r"\(gate\w*\.active\.count > 0\)\s+\?", f"{condition} ?")
+    result = rebuilt(project, samples)
+    assert result.mismatched_masks > 0 and not result.ok
