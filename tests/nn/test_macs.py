@@ -129,3 +129,23 @@ def test_training_reaches_a_budget(small: Any, tmp_path: Path) -> None:
     assert (result.macs_min, result.macs_max) == (macs.min(), macs.max())
     # Measuring leaves the model fit to be saved.
     small.save(tmp_path / "model.keras")
+
+
+def test_a_gate_that_waits_for_another() -> None:
+    """Where the second mask of a branch closes everything, the first gate costs nothing, as in the plan."""
+    x = keras.Input((6, 6, 4))
+    pooled = keras.layers.Flatten()(keras.layers.GlobalAveragePooling2D()(x))
+    hidden = keras.layers.Dense(3, activation="relu", name="hidden")(pooled)
+    first = ChannelGate(name="first")(keras.layers.Dense(2, name="first_logits")(hidden))
+    second = ChannelGate(name="second")(keras.layers.Dense(2, name="second_logits")(pooled))
+    y = keras.layers.Conv2D(4, 1, name="one")(x)
+    y = ApplyMask(channel_group=[0, 0, 1, 1])([y, first])
+    y = ApplyMask(channel_group=[0, 0, 1, 1])([keras.layers.Conv2D(4, 3, padding="same", name="two")(y), second])
+    table = mac_table(keras.Model(x, keras.layers.Add()([x, keras.layers.Conv2D(4, 1, name="three")(y)])))
+    assert table.waiting == (("first", ("second",)),)
+    masks = {"first": np.array([[1.0, 0], [1, 1]]), "second": np.array([[1.0, 1], [0, 0]])}
+    one, two, three, gate = 36 * 4 * 4, 36 * 9 * 4 * 4, 36 * 4 * 4, 4 * 3 + 3 * 2
+    left = 4 * 2
+    assert table.executed(masks).tolist() == [left + gate + one / 2 + two / 2 + three, left]
+    tensors = {name: tf.constant(mask, tf.float32) for name, mask in masks.items()}
+    np.testing.assert_array_equal(table.executed(tensors), table.executed(masks))
