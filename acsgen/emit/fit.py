@@ -16,7 +16,7 @@ BASE_CODE_BYTES = 3900
 #: Bytes of flash that a step takes: its call, and its layer where it has one.
 STEP_BYTES, LAYER_STEP_BYTES = 50, 140
 #: Bytes of flash that gathering open input groups takes, once for all layers that do.
-JOIN_BYTES = 1400
+JOIN_BYTES = 1800
 #: Bytes of RAM that the port and the application have for themselves.
 PORT_RAM_BYTES = 128
 

@@ -36,6 +36,7 @@ from acsgen.plan.convolutions import plan_convolution
 from acsgen.plan.fuse import fused_into_convolution, pools_in_place, take_in
 from acsgen.plan.kernel_sets import CMSIS_NN, KernelSet
 from acsgen.plan.layout import layouts_of, listed_tensors, read_as_image
+from acsgen.plan.layout_choice import alternatives, copies_cost, reason, with_reasons
 from acsgen.plan.lists import ListSlot
 from acsgen.plan.masks import MAX_GROUPS, Mask, keeps_groups, masks_of
 from acsgen.plan.memory import give_places
@@ -60,58 +61,80 @@ def plan(
         if graph.shape(gate.output)[0] > MAX_GROUPS:
             raise AcsgenError(f"Gate '{gate.name}': {graph.shape(gate.output)[0]} groups, at most {MAX_GROUPS} work")
     masks = masks_of(graph, kernels.least_group)
-    layouts = layouts_of(graph, graph.ops, masks)
-    listed = listed_tensors(graph, graph.ops, masks, layouts)
-    needs = needs_of(graph, masks, listed)
-
-    def drafted(ops: tuple[Op, ...], chosen: Chosen, in_place: frozenset[str]) -> tuple[_Draft, Plan]:
-        draft = _Draft(graph, kernels, masks, layouts, listed, needs, ops, chosen, in_place, forms)
-        return draft, _planned(draft)
-
-    drafts = [drafted(ops, {}, frozenset()) for ops in orders(graph, masks, needs)]
-    draft, planned = min(drafts, key=lambda drafted: drafted[1].arena_bytes)
-    draft, planned = _joined_in_place(draft, planned, lambda names: drafted(draft.ops, {}, names))
+    draft, planned, reasons = _with_cheapest_layouts(graph, kernels, masks, forms)
     check_layers(forms, draft.offers, kernels.name)
     spare = spare or Spare()
     chosen: Chosen | None = choose(draft.offers, spare)
     if chosen == {name: forms[0] for name, forms in draft.offers.items()}:
-        return planned
+        return with_reasons(planned, reasons)
     while chosen is not None:
-        faster = drafted(draft.ops, chosen, draft.in_place)[1]
+        faster = draft.again(chosen=chosen).planned()
         if spare.arena_bytes is None or faster.arena_bytes <= spare.arena_bytes:
-            return faster
+            return with_reasons(faster, reasons)
         chosen = without_largest(draft.offers, chosen)
-    return planned
+    return with_reasons(planned, reasons)
 
 
-def _joined_in_place(
-    draft: _Draft, planned: Plan, drafted: Callable[[frozenset[str]], tuple[_Draft, Plan]]
+def _with_cheapest_layouts(
+    graph: Graph, kernels: KernelSet, masks: Mapping[str, Mask], wanted: Mapping[str, str]
+) -> tuple[_Draft, Plan, dict[str, str]]:
+    """The plan in which the layouts of tensors cost the fewest copies, and the reasons for them by tensor.
+
+    First as `layouts_of` has them; then each alternative that would make a conversion unnecessary is planned, and taken
+    where its copies cost less and its arena is not larger.
+    """
+    layouts: dict[str, int] = {}
+    reasons: dict[str, str] = {}
+    draft, planned = _with_layouts(graph, kernels, masks, wanted, layouts)
+    cost = copies_cost(planned)
+    # The costs are those of CMSIS-NN; other kernels read groups and NHWC at a price of their own.
+    known = kernels.packs and kernels.conv_forms is None
+    for other in alternatives(planned) if known else ():
+        if other.items() <= layouts.items():
+            continue
+        found = _with_layouts(graph, kernels, masks, wanted, {**layouts, **other})
+        saved = cost - copies_cost(found[1])
+        growth = found[1].arena_bytes - planned.arena_bytes
+        taken = saved > 0 and growth <= 0
+        reasons |= {name: reason(draft.layouts[name], other[name], taken, saved, growth) for name in other}
+        if taken:
+            layouts |= other
+            draft, planned = found
+            cost -= saved
+    return draft, planned, reasons
+
+
+def _with_layouts(
+    graph: Graph, kernels: KernelSet, masks: Mapping[str, Mask], wanted: Mapping[str, str], chosen: Mapping[str, int]
 ) -> tuple[_Draft, Plan]:
+    """The best order for these layouts, with the smallest constants."""
+    layouts = layouts_of(graph, graph.ops, masks, chosen)
+    listed = listed_tensors(graph, graph.ops, masks, layouts)
+    needs = needs_of(graph, masks, listed)
+    drafts = [
+        _Draft(graph, kernels, masks, layouts, listed, needs, ops, {}, frozenset(), wanted)
+        for ops in orders(graph, masks, needs)
+    ]
+    planned = [draft.planned() for draft in drafts]
+    best = min(range(len(drafts)), key=lambda i: planned[i].arena_bytes)
+    return _joined_in_place(drafts[best], planned[best])
+
+
+def _joined_in_place(draft: _Draft, planned: Plan) -> tuple[_Draft, Plan]:
     """The plan with as many tensors as possible whose parts are written where they lie joined.
 
     Their memory is taken from the first part on: where the arena would grow by that, parts are copied.
     """
     joined = [op.output for op in draft.ops if isinstance(op, Concatenate)]
-    if joined:
-        found = drafted(frozenset(joined))
-        if found[1].arena_bytes <= planned.arena_bytes:
-            return found
-    for name in reversed(joined):  # what is joined from joined tensors first
-        found = drafted(draft.in_place | {name})
-        if found[1].arena_bytes <= planned.arena_bytes:
-            draft, planned = found
+    # All of them; else one more after another, what is joined from joined tensors first.
+    for names in ([*joined], *([name] for name in reversed(joined))):
+        other = draft.again(in_place=draft.in_place | set(names))
+        found = other.planned()
+        if found.arena_bytes <= planned.arena_bytes:
+            draft, planned = other, found
+            if len(draft.in_place) == len(joined):
+                break
     return draft, planned
-
-
-def _planned(draft: _Draft) -> Plan:
-    """The plan of the operators in the draft's order."""
-    graph = draft.graph
-    for op in draft.ops:
-        _PLANNERS[type(op)](draft, op)
-    result = draft.read(graph.output, 1)
-    if draft.root(result) == graph.input:
-        raise AcsgenError(f"graph '{graph.name}' computes nothing")
-    return draft.finish(result)
 
 
 @dataclass
@@ -134,6 +157,20 @@ class _Draft:
 
     def __post_init__(self) -> None:
         self.define(self.graph.input, self.graph.input, 1)
+
+    def again(self, **changes: Any) -> _Draft:
+        """A new draft of the same, but for these changes."""
+        fresh: dict[str, Any] = {"offers": {}, "steps": [], "buffers": {}}
+        return replace(self, **(fresh | changes))
+
+    def planned(self) -> Plan:
+        """The plan of the operators in the draft's order."""
+        for op in self.ops:
+            _PLANNERS[type(op)](self, op)
+        result = self.read(self.graph.output, 1)
+        if self.root(result) == self.graph.input:
+            raise AcsgenError(f"graph '{self.graph.name}' computes nothing")
+        return self.finish(result)
 
     def define(
         self, name: str, tensor: str, groups: int, *, mask: Mask | None = None, shares: str | None = None

@@ -12,6 +12,15 @@ MAC = 2.2
 #: One byte of weights that is copied in strides of an input group, and in whole filters.
 PACKED_BYTE = 1.5
 GATHERED_BYTE = 0.9
+#: One byte that is moved from NHWC to groups or back; of groups that are joined; of pixels that are.
+CONVERTED_BYTE = 0.95
+JOINED_BYTE = 0.55
+CONCATENATED_BYTE = 1.8
+#: One byte of groups that a convolution gathers for itself, and of what it deals out to groups, against NHWC.
+GATHERED_PIXEL_BYTE = 1.2
+DEALT_OUT_BYTE = 1.6
+#: One call more of a pool or a scaling, which take group by group.
+GROUP_CALL = 300.0
 #: One tap of a window that is spread out (im2col): for itself, and for each of its channels.
 TAP = 48.0
 TAP_CHANNEL = 2.6

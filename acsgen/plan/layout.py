@@ -59,11 +59,13 @@ def gates_before(
     }
 
 
-def layouts_of(graph: Graph, ops: tuple[Op, ...], masks: Mapping[str, Mask]) -> dict[str, int]:
-    """Groups of the layout that each tensor is written in."""
+def layouts_of(
+    graph: Graph, ops: tuple[Op, ...], masks: Mapping[str, Mask], chosen: Mapping[str, int] = {}
+) -> dict[str, int]:
+    """Groups of the layout that each tensor is written in: the chosen one, else what its readers or its mask want."""
     layouts = {graph.input: 1}
     for op in ops:
-        layouts[op.output] = _written_layout(graph, op, masks, layouts)
+        layouts[op.output] = chosen.get(op.output) or _written_layout(graph, op, masks, layouts)
     return layouts
 
 

@@ -9,11 +9,15 @@ all groups of what it feeds are closed.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from acsgen.errors import AcsgenError
 from acsgen.graph.ops import Padding
-from acsgen.plan import plan
+from acsgen.plan import Plan, plan
+from acsgen.plan.conv_case import Form
+from acsgen.plan.layout_choice import copies_cost, reason
 from acsgen.plan.masks import MAX_GROUPS
 from tests.graphs import Builder, mixed
 from tests.plan.small import Build, described, random_plan, small_graph
@@ -330,9 +334,7 @@ PLANS: dict[Build, list[str]] = {
         "conv x -> conv2d0[4], some, at 0 of concatenate7, holes",
         "apply_mask conv2d0[4] -> applymask5[4], some, in place, holes",
         "group x -> x@2[2], at 576 of concatenate7",
-        "conv x@2[2] -> conv2d6[2]",
-        "ungroup conv2d6[2] -> conv2d6@1",
-        "group conv2d6@1 -> conv2d6@4[4], at 288 of concatenate7",
+        "conv x@2[2] -> conv2d6[4], at 288 of concatenate7",
         "conv_join concatenate7[10] -> conv2d8, packs 9",
     ],
     joined_without_a_skipping_reader: [
@@ -509,3 +511,46 @@ def test_more_groups_than_a_list_holds_are_joined_as_nhwc() -> None:
 
     kernels = [step.kernel for step in plan(small_graph(wide, (4,))).steps]
     assert "concat" in kernels and "join" not in kernels
+
+
+PLAIN = Form("plain", 0, 0, 0, 0, "")
+
+
+def twice_normalised(b: Builder) -> str:
+    """What is joined group by group is read as a whole before, by a convolution."""
+    x = b.concat(b.conv("x", 8), b.conv("x", 8))
+    inner = b.mask(b.conv(b.relu(b.batch_norm(x)), 8, (1, 1)), b.gate("x", 2))
+    return b.conv(b.concat(x, inner), 8, (1, 1))
+
+
+def with_usual_layouts(build: Build) -> Plan:
+    """With kernels of which it is not known what they make of layouts."""
+    graph = small_graph(build)
+    kernels = plan(graph).kernel_set
+    return plan(graph, replace(kernels, name="unknown", conv_forms=lambda case: (PLAIN,)))
+
+
+def test_a_layout_that_spares_copies_is_chosen() -> None:
+    """A part is written in the groups that it has in what is joined from it."""
+    planned, usual = plan(small_graph(joined)), with_usual_layouts(joined)
+    assert {"ungroup", "group"} <= {step.kernel for step in usual.steps}
+    assert copies_cost(usual) - copies_cost(planned) == pytest.approx(2 * 0.95 * 6 * 6 * 8)
+    assert planned.arena_bytes <= usual.arena_bytes
+    step = next(step for step in planned.steps if step.output == "conv2d6")
+    assert step.why.endswith("In 4 groups: about 547 instructions of copies less than in 2 groups.")
+
+
+def test_a_layout_that_costs_more_copies_is_not() -> None:
+    """Dealing the parts out to groups, and gathering them for the first reader, is dearer than joining pixels."""
+    planned, usual = plan(small_graph(twice_normalised)), with_usual_layouts(twice_normalised)
+    assert described(planned) == described(usual)
+    assert "concat conv2d0, conv2d1 -> concatenate2" in described(planned)
+    step = next(step for step in planned.steps if step.output == "concatenate2")
+    assert step.why.startswith("In NHWC: about ") and step.why.endswith(" of copies less than in 4 groups.")
+
+
+def test_reasons_for_layouts() -> None:
+    assert reason(1, 4, False, -120.0, 0) == "In NHWC: about 120 instructions of copies less than in 4 groups."
+    assert reason(1, 4, True, 80.0, 0) == "In 4 groups: about 80 instructions of copies less than in NHWC."
+    saved = "In NHWC: 4 groups would save 80 instructions of copies, for 64 bytes of arena."
+    assert reason(1, 4, False, 80.0, 64) == saved
