@@ -3,48 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
-from acsgen.graph import Conv2D, Dense, DepthwiseConv2D, Graph, Op
+from acsgen.graph import Conv2D, Dense, DepthwiseConv2D
 from acsgen.graph.ops import Pair, Shape, image_shape
 from acsgen.plan.arena import aligned
 from acsgen.plan.bands import pack_rows, packed_bytes
 from acsgen.plan.choice import FEW_PIXELS, closed_inputs, why_all_inputs
-from acsgen.plan.choose import Chosen, forced
+from acsgen.plan.choose import forced
 from acsgen.plan.conv_case import PLAIN, ConvCase, Form, conv_case
 from acsgen.plan.cost import pack_limit
+from acsgen.plan.draft import Draft
 from acsgen.plan.kernel_sets import KernelSet
 from acsgen.plan.layout import read_layout
-from acsgen.plan.masks import Mask
 from acsgen.plan.plan import ClosedInputs
-
-
-class Draft(Protocol):
-    """What is asked of a plan in the making; see `acsgen.plan.build`."""
-
-    graph: Graph
-    kernels: KernelSet
-    masks: Mapping[str, Mask]
-    layouts: Mapping[str, int]
-    listed: set[str]
-    chosen: Chosen
-    wanted: Mapping[str, str]
-    offers: dict[str, tuple[Form, ...]]
-
-    def write(self, op: Op, kernel: str, *inputs: str, shares: str | None = None, **details: object) -> None: ...
-
-    def active(self, tensor: str) -> str | None: ...
-
-    def image_of(self, tensor: str) -> str: ...
-
-    def scaling_before(self, tensor: str) -> DepthwiseConv2D | None: ...
-
-    def read(self, tensor: str, groups: int) -> str: ...
-
-    def form_of(self, op: Op) -> Form | None: ...
 
 
 @dataclass(frozen=True)

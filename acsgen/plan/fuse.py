@@ -3,35 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
-from acsgen.graph import Add, AvgPool, Concatenate, Conv2D, Dense, DepthwiseConv2D, Graph, MaxPool, Op
+from acsgen.graph import Add, AvgPool, Concatenate, Conv2D, Dense, DepthwiseConv2D, Graph, MaxPool
 from acsgen.graph.ops import Padding, image_shape
 from acsgen.plan.arena import ALIGNMENT
-from acsgen.plan.conv_case import Form
-from acsgen.plan.kernel_sets import KernelSet
-from acsgen.plan.masks import Mask
+from acsgen.plan.draft import Draft
 from acsgen.plan.plan import Buffer, Step, bytes_before
-
-
-class Draft(Protocol):
-    """What is asked of a plan in the making; see `acsgen.plan.build`."""
-
-    graph: Graph
-    kernels: KernelSet
-    masks: Mapping[str, Mask]
-    listed: set[str]
-    needs: Mapping[str, tuple[str, ...]]
-    steps: list[Step]
-    buffers: dict[str, Buffer]
-
-    def root(self, name: str) -> str: ...
-
-    def dies(self, name: str, op: Op) -> bool: ...
-
-    def form_of(self, op: Op) -> Form | None: ...
 
 
 def pools_in_place(graph: Graph, op: MaxPool | AvgPool) -> bool:
