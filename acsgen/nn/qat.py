@@ -115,7 +115,8 @@ def fine_tune(
         if isinstance(layer, DGConv2D):  # masks were built for these groups
             layer.set_group_bits(layer.group_bits())
     table = mac_table(model)
-    rounding = rounding_of(quantize(read_model(tuned), calibration))
+    # Whether a gate decides on its logits or on sums is found out afterwards: logits are what can be taught.
+    rounding = rounding_of(quantize(read_model(tuned), calibration, sums=False))
 
     def loss(x: Any, y: Any, step: Any) -> tuple[Any, dict[str, Any]]:
         before = forward(model, x)
@@ -134,7 +135,7 @@ def fine_tune(
         }
 
     def calibrate_anew(epoch: int) -> str:
-        rounding.follow(quantize(read_model(tuned), calibration))
+        rounding.follow(quantize(read_model(tuned), calibration, sums=False))
         return "calibrated"
 
     fit(tuned, loss, images, labels, schedule, seed, log, calibrate_anew)
@@ -161,7 +162,7 @@ def margin_loss(gate_logits: Mapping[str, Any], masks: Mapping[str, Any], margin
 
 
 def rounding_of(graph: Graph) -> Rounding:
-    """Where and how an int8 graph rounds."""
+    """Where and how an int8 graph rounds whose gates all have their logits."""
     masks = {gate.output: gate.inputs[0] for gate in graph.gates}
 
     def variable(value: float) -> tf.Variable:

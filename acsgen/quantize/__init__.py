@@ -23,12 +23,17 @@ def prepare(graph: Graph) -> Graph:
 
 
 def quantize(
-    graph: Graph, calibration: NDArray[np.float32], progress: Callable[[int], None] = lambda done: None
+    graph: Graph,
+    calibration: NDArray[np.float32],
+    progress: Callable[[int], None] = lambda done: None,
+    *,
+    sums: bool = True,
 ) -> Graph:
     """The int8 graph of a float graph.
 
-    calibration: float32 (N, *input shape). progress is called with the number of samples just done.
+    calibration: float32 (N, *input shape). progress is called with the number of samples just done. sums: whether
+    gates may decide on the accumulator of their last layer; else each has its logits.
     """
     prepared = prepare(graph)
     quantized = quantize_graph(prepared, calibrate(prepared, calibration, progress))
-    return decide_on_sums(quantized, prepared, calibration)
+    return decide_on_sums(quantized, prepared, calibration) if sums else quantized

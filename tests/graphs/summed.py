@@ -5,17 +5,14 @@ from __future__ import annotations
 
 from acsgen.graph import Graph
 from acsgen.graph.ir import rebuild
-from acsgen.quantize import prepare
-from acsgen.quantize.calibrate import calibrate
-from acsgen.quantize.int8 import quantize_graph
+from acsgen.quantize import quantize
 from acsgen.quantize.sums import sum_gate_of
 from tests.graphs.builder import Float
 
 
 def quantize_with_logits(floating: Graph, samples: Float) -> Graph:
-    """As `acsgen.quantize.quantize`, without asking whether a gate had better decide on accumulators."""
-    prepared = prepare(floating)
-    return quantize_graph(prepared, calibrate(prepared, samples))
+    """The int8 graph in which each gate has its logits."""
+    return quantize(floating, samples, sums=False)
 
 
 def with_sum_gates(graph: Graph) -> Graph:

@@ -30,7 +30,8 @@ def kernels() -> Net:
     wide = b.mask(b.conv(stem, 16, stride=(2, 2)), gate)
     pooled = b.mask(b.pool(b.depthwise(wide), MaxPool, (3, 3), (1, 1), same=True), gate)
     narrow = b.conv(b.mask(b.pool(pooled, AvgPool), gate), 8, (1, 1))
-    whole = b.concat(narrow, b.mask(b.conv(b.relu(b.batch_norm(narrow)), 8), b.gate(narrow, 2)))
+    # A part that comes twice cannot lie in both places: it is copied.
+    whole = b.concat(narrow, b.mask(b.conv(b.relu(b.batch_norm(narrow)), 8), b.gate(narrow, 2)), narrow)
     narrow = b.conv(b.relu(b.batch_norm(whole)), 8, (1, 1))
     grouped = b.mask(b.conv(narrow, 8, groups=2), b.gate(narrow, 4))
     summed = b.add(grouped, b.shuffle(narrow, [1, 0, 3, 2, 5, 4, 7, 6]), activation="relu")

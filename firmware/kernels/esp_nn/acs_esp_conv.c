@@ -137,7 +137,7 @@ bool acs_conv_s8(const acs_conv_t *layer, const acs_list_t *active, const int8_t
     const uint32_t in_each = layer->input.channels / layer->input_groups;
     const uint32_t out_each = layer->output.channels / layer->output_groups;
     const uint32_t in_bytes = acs_image_bytes(layer->input, in_each);
-    const uint32_t out_bytes = acs_image_bytes(layer->output, out_each);
+    const uint32_t out_bytes = acs_output_bytes(layer);
     const uint32_t weight_bytes = (uint32_t)layer->kernel.height * layer->kernel.width * in_each * out_each;
     const uint16_t count = acs_list_count(active, layer->output_groups);
 
