@@ -73,7 +73,8 @@ static void expand_row(const acs_source_t *source, const acs_stretch_t *stretch,
 void acs_expand_row(const acs_source_t *source, const acs_stretch_t *stretch, int32_t zero_point, uint32_t pixels,
                     const int8_t *input, int32_t *words, uint32_t rows, uint32_t pair_step)
 {
-    acs_expand_function_t *const expand_fours = rows == 4 ? acs_expand_fours_4 : acs_expand_fours_5;
+    acs_expand_function_t *const expand_fours =
+        rows == ACS_WINDOW_ROWS(1) ? acs_expand_fours_4 : acs_expand_fours_5;
     expand_row(source, stretch, zero_point, pixels, input, words, rows, expand_fours, pair_step);
 }
 
