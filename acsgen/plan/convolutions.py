@@ -74,7 +74,6 @@ def plan_convolution(draft: Draft, op: Conv2D | Dense) -> None:
             why = "Reads all groups as NHWC."
             if limit:
                 why = f"Packs what {read.joined} opens, up to {limit} of {read.groups} groups."
-            why += f" {rows} rows of the output at a time, which takes less scratch." if rows else ""
         scratch += aligned(4 * outputs) if read.constant else 0
     draft.write(
         op,

@@ -47,7 +47,10 @@ def give_places(
     return Plan(
         graph,
         kernels,
-        tuple(replace(step, scratch_offset=head + offsets.get(_scratch(i), 0)) for i, step in enumerate(steps)),
+        tuple(
+            replace(step, scratch_offset=head + offsets.get(_scratch(i), 0), why=step.why + _why_bands(step))
+            for i, step in enumerate(steps)
+        ),
         {name: replace(buffer, offset=offset(name)) for name, buffer in lived.items()},
         gates,
         lists,
@@ -121,20 +124,19 @@ def _with_spare_scratch(
     return result
 
 
+def _why_bands(step: Step) -> str:
+    return f" {step.pack_rows} rows of the output at a time, which takes less scratch." if step.pack_rows else ""
+
+
 def _with_more_rows(graph: Graph, step: Step, source: Shape, spare: int) -> Step:
     """Gathers the input of as many rows of the output at a time as `spare` bytes of scratch allow."""
     op = step.op
     assert isinstance(op, Conv2D)
     height, width, _ = image_shape(graph.shape(op.output))
     rest = step.scratch_bytes - packed_bytes(op, source, step.pack_rows)
-    rows = largest_band(op, source, height, width, spare - rest)
-    if rows <= step.pack_rows:
-        return step
+    rows = max(largest_band(op, source, height, width, spare - rest), step.pack_rows)
     scratch = rest + packed_bytes(op, source, rows)
-    was = f" {step.pack_rows} rows of the output at a time, which takes less scratch."
-    now = "" if rows == height else was.replace(str(step.pack_rows), str(rows), 1)
-    why = step.why.replace(was, now)
-    return replace(step, scratch_bytes=scratch, pack_rows=rows % height, why=why)
+    return replace(step, scratch_bytes=scratch, pack_rows=rows % height)
 
 
 def _wanted_scratch(graph: Graph, kernels: KernelSet, buffers: Mapping[str, Buffer], step: Step) -> tuple[int, str]:

@@ -7,7 +7,7 @@ the mask. Such a gate decides nothing, and its list is empty.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from acsgen.graph import ApplyMask, Conv2D, Dense, Gate, Graph, Op
@@ -53,17 +53,27 @@ def waiting_gates(graph: Graph, masks: Mapping[str, Mask]) -> Needs:
         tensor = op.output
         if tensor == graph.output:
             continue
-        need: Need = frozenset()
-        for reader in graph.consumers(tensor):
-            used: Need = needs[reader.output]
-            if isinstance(reader, ApplyMask) and tensor == reader.inputs[0]:
-                used = frozenset({reader.inputs[1]}) if reader.output in masks else None
-            need = None if need is None or used is None else need | used
+        need = _any_of(
+            (frozenset({reader.inputs[1]}) if reader.output in masks else None)
+            if isinstance(reader, ApplyMask) and tensor == reader.inputs[0]
+            else needs[reader.output]
+            for reader in graph.consumers(tensor)
+        )
         if isinstance(op, Gate) and need and any(tensor in before[gate] for gate in need):
             need = None  # the others look at what it masks
         needs[tensor] = need
     found = {gate.output: needs[gate.output] for gate in graph.gates}
     return {mask: tuple(sorted(need)) for mask, need in found.items() if need}
+
+
+def _any_of(needs: Iterable[Need]) -> Need:
+    """When one of them holds; None: always."""
+    found: frozenset[str] = frozenset()
+    for need in needs:
+        if need is None:
+            return None
+        found |= need
+    return found
 
 
 def _can_be_ordered(graph: Graph, masks: Mapping[str, Mask], needs: Needs) -> bool:
@@ -86,10 +96,7 @@ def _tensor_needs(graph: Graph, masks: Mapping[str, Mask], listed: set[str], wai
         if isinstance(op, Gate):
             needs[tensor] = frozenset(waiting[tensor]) if tensor in waiting else None
             continue
-        need: Need = frozenset()
-        for reader in graph.consumers(tensor):
-            used = _used_by(reader, tensor, masks, listed, needs)
-            need = None if need is None or used is None else need | used
+        need = _any_of(_used_by(reader, tensor, masks, listed, needs) for reader in graph.consumers(tensor))
         if need and any(tensor in before[gate] for name in need for gate in _gates(masks, name)):
             need = None
         needs[tensor] = need

@@ -165,25 +165,8 @@ static uint32_t rows_at_once(const acs_conv_t *layer)
 /* Rows of the input that so many rows of the output look at, less those that lie outside. */
 static uint32_t rows_of_windows(const acs_conv_t *layer, uint32_t rows)
 {
-    const uint32_t reach = (rows - 1) * layer->stride.height + 1 + (layer->kernel.height - 1u) * layer->dilation.height;
+    const uint32_t reach = acs_reach(layer, rows);
     return reach < layer->input.height ? reach : layer->input.height;
-}
-
-/* Rows `row` to `row + rows` of the output as a layer of its own. Returns the first row of the input that it reads. */
-static uint32_t cut_band(const acs_conv_t *layer, uint32_t row, uint32_t rows, acs_conv_t *band)
-{
-    const uint32_t start = row * layer->stride.height;
-    const uint32_t above = layer->padding.height;
-    const uint32_t beyond = start > above ? start - above : 0u;
-    const uint32_t first = beyond < layer->input.height ? beyond : layer->input.height;
-    const uint32_t left = layer->input.height - first;
-    band->padding.height = (uint16_t)(start > above ? 0u : above - start);
-    const uint32_t reach = (rows - 1) * layer->stride.height + 1 + (layer->kernel.height - 1u) * layer->dilation.height;
-    const uint32_t inside = reach > band->padding.height ? reach - band->padding.height : 1u;
-    band->input.height = (uint16_t)(inside < left ? inside : left);
-    band->output.height = (uint16_t)rows;
-    band->image_rows = layer->output.height;
-    return first;
 }
 
 /*
@@ -204,7 +187,7 @@ static bool convolve_packed(const acs_conv_t *layer, const acs_conv_t *packed, c
     for (uint32_t row = 0; row < layer->output.height; row += rows) {
         acs_conv_t band = *packed;
         rows = rows < layer->output.height - row ? rows : layer->output.height - row;
-        const uint32_t first = cut_band(packed, row, rows, &band);
+        const uint32_t first = acs_cut_band(packed, row, rows, &band);
         const uint32_t kept = upto > first ? upto - first : 0u;
         if (kept > 0) {
             memmove(image, image + (first - from) * row_bytes, kept * row_bytes);

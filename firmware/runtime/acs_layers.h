@@ -155,6 +155,33 @@ static inline uint32_t acs_output_bytes(const acs_conv_t *layer)
     return acs_image_bytes(image, layer->output.channels / layer->output_groups);
 }
 
+/** Rows of the input, padding included, under the windows of so many rows of the output. */
+static inline uint32_t acs_reach(const acs_conv_t *layer, uint32_t rows)
+{
+    return (rows - 1) * layer->stride.height + 1 + (layer->kernel.height - 1u) * layer->dilation.height;
+}
+
+/**
+ * Makes `band`, a copy of the layer, compute rows `row` to `row + rows` of the output only.
+ *
+ * @return the first row of the input that it reads: what lies above or below all its windows is none of its input
+ */
+static inline uint32_t acs_cut_band(const acs_conv_t *layer, uint32_t row, uint32_t rows, acs_conv_t *band)
+{
+    const uint32_t start = row * layer->stride.height;
+    const uint32_t above = layer->padding.height;
+    const uint32_t beyond = start > above ? start - above : 0u;
+    const uint32_t first = beyond < layer->input.height ? beyond : layer->input.height;
+    const uint32_t left = layer->input.height - first;
+    band->padding.height = (uint16_t)(start > above ? 0u : above - start);
+    const uint32_t reach = acs_reach(layer, rows);
+    const uint32_t inside = reach > band->padding.height ? reach - band->padding.height : 1u;
+    band->input.height = (uint16_t)(inside < left ? inside : left);
+    band->output.height = (uint16_t)rows;
+    band->image_rows = layer->output.height;
+    return first;
+}
+
 /** A depthwise convolution. Weights: [group][kernel height][kernel width][channels / groups]. */
 typedef struct acs_depthwise {
     acs_shape_t input, output;

@@ -91,23 +91,6 @@ static void convolve(const acs_conv_t *layer, const part_t *part, const int8_t *
                         &output_dims, output, &params, &scales);
 }
 
-/* `rows` rows of the output from `row` on: the layer without the input's rows above or below all their windows. */
-static void convolve_rows(const acs_conv_t *layer, const part_t *part, uint32_t row, uint32_t rows,
-                          const int8_t *input, int8_t *output, acs_scratch_t scratch)
-{
-    const uint32_t first = row * layer->stride.height;
-    const uint32_t above = layer->padding.height;
-    const uint32_t beyond = first > above ? first - above : 0u;
-    const uint32_t skipped = beyond < layer->input.height ? beyond : layer->input.height;
-    acs_conv_t band = *layer;
-    band.padding.height = (uint16_t)(first > above ? 0u : above - first);
-    const uint32_t windows = (rows - 1) * layer->stride.height + layer->kernel.height - band.padding.height;
-    const uint32_t left = layer->input.height - skipped;
-    band.input.height = (uint16_t)(windows < left ? windows : left);
-    band.output.height = (uint16_t)rows;
-    convolve(&band, part, input + skipped * layer->input.width * part->channels, output, scratch);
-}
-
 /* The sum of a convolution and what lies in the output, band after band. */
 static bool convolve_residual(const acs_conv_t *layer, const part_t *part, const int8_t *input, int8_t *output,
                               acs_scratch_t scratch)
@@ -122,7 +105,9 @@ static bool convolve_residual(const acs_conv_t *layer, const part_t *part, const
     uint32_t rows;
     for (uint32_t row = 0; row < height; row += rows, output += rows * row_bytes) {
         rows = height - row < residual->rows ? height - row : residual->rows;
-        convolve_rows(layer, part, row, rows, input, band, scratch);
+        acs_conv_t cut = *layer;
+        const uint32_t first = acs_cut_band(layer, row, rows, &cut);
+        convolve(&cut, part, input + first * layer->input.width * part->channels, band, scratch);
         acs_add_residual_s8(residual, rows * row_bytes, band, output);
     }
     return true;
